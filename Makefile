@@ -1,0 +1,45 @@
+# Every target does its own set-up: on a fresh machine `make demo` and `make test` need only Python >= 3.11, make and a network.
+# The stamps in .venv say what is installed; they are renewed when pyproject.toml or constraints.txt change.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
+
+# A viewer test needs a screen: the one at hand, else a virtual one, else those tests are skipped and say so.
+SCREEN := $(if $(DISPLAY)$(WAYLAND_DISPLAY),,$(if $(shell command -v xvfb-run),xvfb-run -a,))
+# Without the system's graphics libraries Qt cannot be imported, and pytest-qt would end the whole run.
+PYTEST = $(SCREEN) $(BIN)/python -m pytest $(shell $(BIN)/python -c 'import PySide6.QtTest' 2>/dev/null || echo -p no:pytest-qt)
+
+.PHONY: setup demo test bench lint
+
+setup: $(VENV)/.dev
+
+demo: $(VENV)/.core
+	$(BIN)/superres demo
+
+test: lint
+	$(PYTEST)
+
+bench: $(VENV)/.dev
+	$(PYTEST) -s tests/benchmarks
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "superres needs Python >= 3.11; run make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing superres into $(VENV) (about 1.3 GB, one to three minutes) ..."
+	$(INSTALL) -e .
+	@touch $@
+
+# What is needed to develop includes the core.
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing superres and its development tools into $(VENV) (about 1.9 GB, two to four minutes) ..."
+	$(INSTALL) -e ".[dev]"
+	@touch $(VENV)/.core $@

@@ -1,0 +1,331 @@
+"""What the commands print: text for people, JSON for machines, errors and warnings as single clean messages."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+import textwrap
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from superres.cli_progress import figure_text
+
+if TYPE_CHECKING:
+    from superres.demo import DemoResult
+    from superres.evaluation import Evaluation, Scores
+    from superres.inference import UpscaleSummary
+    from superres.modelfile import ModelFile
+    from superres.training import TrainResult
+    from superres.volumes import Volume
+
+OUT = Console()
+ERR = Console(stderr=True)
+
+
+# --- lines and tables ------------------------------------------------------------------------------------------------
+
+
+def show_error(error: Exception) -> None:
+    """Print an error on stderr, its leading path in bold."""
+    _print_message(ERR, "error: ", "bold red", str(error))
+
+
+def show_note(text: str) -> None:
+    """Print a line on stderr."""
+    _print_message(ERR, "", "", text)
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Print warnings as one line each instead of with their source lines."""
+
+    def show(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+    ) -> None:
+        _print_message(ERR, "warning: ", "bold yellow", str(message))
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+def _print_message(console: Console, label: str, style: str, message: str, *, indent: int = 0) -> None:
+    """Print plain text, never read as markup, broken between words on a terminal and never inside a path."""
+    width = console.width if console.is_terminal else sys.maxsize
+    lines = []
+    for line in f"{label}{message}".splitlines():
+        margin = " " * (indent or len(line) - len(line.lstrip()))
+        broken = textwrap.wrap(
+            line, width, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
+        )
+        lines += broken if not lines else [one if one.startswith(margin) else margin + one for one in broken]
+    text = Text("\n".join(lines))
+    text.stylize(style, 0, len(label))
+    path, colon, _ = message.partition(": ")
+    if colon and not indent and " " not in path:
+        text.stylize("bold", len(label), len(label) + len(path))
+    console.print(text, soft_wrap=True, highlight=False)
+
+
+def _show_facts(title: str, facts: Mapping[str, str]) -> None:
+    """Print a title and its facts in two columns; what is empty is left out."""
+    OUT.print(Text(title, style="bold"), soft_wrap=True, highlight=False)
+    given = {name: value for name, value in facts.items() if value}
+    indent = 4 + max(len(name) for name in given)
+    for name, value in given.items():
+        _print_message(OUT, f"  {name}".ljust(indent), "cyan", value, indent=indent)
+
+
+def _print_json(content: object) -> None:
+    OUT.file.write(json.dumps(plain(content), indent=2, allow_nan=False) + "\n")
+
+
+def plain(value: object) -> Any:
+    """Turn dataclasses, paths, tuples and NumPy scalars into what JSON holds; NaN and infinity become null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+
+def show_volume(volume: Volume, *, axes_given: bool, as_json: bool) -> None:
+    """Print what an image is."""
+    how = "given with --axes" if axes_given else "found in the file"
+    if as_json:
+        _print_json(_volume_facts(volume) | {"axes_from": how})
+        return
+    shape = volume.shape
+    facts = {
+        "format": volume.format,
+        "axes": f"{volume.axes}, {how}",
+        "shape": f"{_sizes('TCZYX', shape)} ({_bytes(math.prod(shape) * volume.dtype.itemsize)})",
+        "values": str(volume.dtype),
+        "chunks": _sizes("TCZYX", volume.levels[0].chunksize),
+        "levels": f"{len(volume.levels)}: " + ", ".join("x".join(map(str, one.shape[-3:])) for one in volume.levels)
+        if len(volume.levels) > 1 else "1",
+        "voxel size": voxel_size_text(volume.voxel_size),
+        "channels": ", ".join(volume.channel_names),
+        "time step": f"{volume.time_step:g} s" if volume.time_step is not None else "",
+    }  # fmt: skip
+    _show_facts(str(volume.source), facts)
+
+
+def _volume_facts(volume: Volume) -> dict[str, Any]:
+    return {
+        "kind": "image",
+        "path": volume.source,
+        "format": volume.format,
+        "axes": volume.axes,
+        "shape": volume.shape,
+        "dtype": str(volume.dtype),
+        "chunks": volume.levels[0].chunksize,
+        "levels": [level.shape for level in volume.levels],
+        "voxel_size": volume.voxel_size,
+        "translation": volume.translation,
+        "channel_names": volume.channel_names,
+        "time_step": volume.time_step,
+    }
+
+
+def voxel_size_text(voxel_size: Sequence[float | None]) -> str:
+    """Write a voxel size in micrometre; what the file does not tell is unknown, never 1."""
+    if all(size is None for size in voxel_size):
+        return "unknown"
+    sizes = (
+        f"{axis} {'unknown' if size is None else f'{size:.6g}'}" for axis, size in zip("ZYX", voxel_size, strict=True)
+    )
+    return f"{', '.join(sizes)} µm"
+
+
+def _sizes(axes: str, sizes: Sequence[int]) -> str:
+    return " ".join(f"{axis} {size}" for axis, size in zip(axes, sizes, strict=True))
+
+
+def _bytes(number: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} TB"
+
+
+# --- models ----------------------------------------------------------------------------------------------------------
+
+
+def show_model(model: ModelFile, *, as_json: bool) -> None:
+    """Print what a model is and where it comes from."""
+    header = model.header
+    parameters = sum(tensor.size for tensor in model.weights.values())
+    if as_json:
+        own = {"kind": "model", "path": model.path, "sha256": model.sha256, "parameters": parameters}
+        _print_json(own | plain(header))
+        return
+    training = header.training
+    preset = training.get("config", {}).get("model", {}).get("preset")
+    names = ", ".join(manifest["name"] for manifest in training.get("manifests", []))
+    trained_on = f"{names} ({len(training.get('acquisitions', []))} acquisitions)" if names else "not told"
+    facts = {
+        "name": header.name,
+        "factor": _sizes("ZYX", header.factor),
+        "net": (f"preset {preset}, " if preset else "") + f"{parameters / 1e6:.3g} million parameters",
+        "channels": "each on its own" if header.channels == 1 else f"{header.channels} together",
+        "sees": f"{_sizes('ZYX', header.receptive_radius)} input voxels to either side",
+        "trained at": f"voxel size {voxel_size_text(header.voxel_size)}",
+        "degradation": ", then ".join(_step_text(step) for step in header.degradation) or "none: real pairs",
+        "trained on": trained_on,
+        "training": f"{training.get('steps')} steps, {_duration(training.get('seconds', 0.0))}" if training else "",
+        "figures": _figures(header.metrics),
+        "descends from": ", ".join(str(parent.get("name")) for parent in header.lineage),
+        "written by": f"superres {header.version}" if header.version else "",
+        "sha256": model.sha256,
+    }
+    _show_facts(str(model.path), facts)
+
+
+def _step_text(step: Mapping[str, Any]) -> str:
+    ((name, value),) = ((key, item) for key, item in step.items() if item is not None)
+    if not isinstance(value, Mapping):
+        return str(value)
+    inner = ", ".join(f"{key} {_range_text(item)}" for key, item in value.items() if item is not None)
+    return f"{name.replace('_', ' ')} ({inner})"
+
+
+def _range_text(value: object) -> str:
+    if isinstance(value, list | tuple):
+        smallest, largest = value
+        return f"{smallest:g}" if smallest == largest else f"{smallest:g} to {largest:g}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _figures(metrics: Mapping[str, Any]) -> str:
+    return ", ".join(figure_text(name, value) for name, value in metrics.items() if isinstance(value, float))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
+
+
+# --- outcomes --------------------------------------------------------------------------------------------------------
+
+
+def show_training(result: TrainResult, *, as_json: bool) -> None:
+    """Print where the model is and how well it did."""
+    if as_json:
+        _print_json(result)
+        return
+    facts = {
+        "model": str(result.model),
+        "samples": str(result.run / "samples"),
+        "training": f"{result.steps} steps, {_duration(result.seconds)}",
+        "figures": _figures(result.metrics),
+        "notes": "\n".join(result.notes),
+    }
+    _show_facts("Trained", facts)
+
+
+def show_upscaled(summaries: Mapping[Path, UpscaleSummary], failures: Mapping[Path, str], *, as_json: bool) -> None:
+    """Print what was written, and in a table on stderr what failed."""
+    if as_json:
+        written = [{"input": source, **plain(summary)} for source, summary in summaries.items()]
+        _print_json({"written": written, "failed": [{"input": k, "error": v} for k, v in failures.items()]})
+    else:
+        for source, summary in summaries.items():
+            _show_upscaled(source, summary)
+    if failures:
+        _show_failures(failures, len(summaries) + len(failures))
+
+
+def _show_upscaled(source: Path, summary: UpscaleSummary) -> None:
+    resumed = f"{summary.units_done_before} of {summary.units} blocks were there already"
+    facts = {
+        "store": str(summary.path),
+        "shape": _sizes("TCZYX", summary.shape),
+        "voxel size": voxel_size_text(summary.voxel_size),
+        "time": _duration(summary.seconds),
+        "resumed": resumed if summary.units_done_before else "",
+        "warnings": "\n".join(summary.warnings),
+    }
+    _show_facts(f"Upscaled {source}", facts)
+
+
+def _show_failures(failures: Mapping[Path, str], total: int) -> None:
+    show_note(f"{len(failures)} of {total} inputs failed; the others are complete.")
+    if not ERR.is_terminal:
+        for message in failures.values():
+            show_note(message)
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("input", overflow="fold", style="bold")
+    table.add_column("what is wrong", overflow="fold", ratio=1)
+    for source, message in failures.items():
+        table.add_row(Text(str(source)), Text(message.removeprefix(f"{source}: ")))
+    ERR.print(table)
+
+
+def show_evaluation(evaluation: Evaluation, *, as_json: bool) -> None:
+    """Print the scores per acquisition, the gain over the reference, and where the report lies."""
+    if as_json:
+        figures = json.loads(evaluation.data.read_text(encoding="utf-8"))
+        _print_json({"report": evaluation.report, "data": evaluation.data, **figures})
+        return
+    _show_scores(evaluation)
+    for warning in evaluation.warnings:
+        _print_message(ERR, "warning: ", "bold yellow", warning)
+    _show_facts("Written", {"report": str(evaluation.report), "figures": str(evaluation.data)})
+
+
+def _show_scores(evaluation: Evaluation) -> None:
+    """Print a table, two lines a cell: PSNR in dB above SSIM, the best of the row in bold green."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption="PSNR in dB, and SSIM below", caption_justify="left")
+    table.add_column("acquisition", overflow="fold", min_width=12)
+    for method in evaluation.methods:
+        table.add_column(method.replace("-", "-\n"), justify="right", min_width=6)
+    for number, acquisition in enumerate(evaluation.acquisitions, start=1):
+        is_last = number == len(evaluation.acquisitions)
+        table.add_row(Text(acquisition.id), *_cells(evaluation.methods, acquisition.scores), end_section=is_last)
+    if len(evaluation.acquisitions) > 1:
+        table.add_row("mean", *_cells(evaluation.methods, evaluation.mean))
+    OUT.print(table)
+    gain = evaluation.gains.get(evaluation.reference)
+    if gain is not None:
+        spread = "" if math.isnan(gain.psnr.low) else f", 95 % {gain.psnr.low:+.2f} to {gain.psnr.high:+.2f}"
+        line = f"{gain.psnr.mean:+.2f} dB{spread}; higher on {gain.wins} of {gain.psnr.n} acquisitions"
+        _print_message(OUT, f"superres over {evaluation.reference}: ", "cyan", line)
+
+
+def _cells(methods: Sequence[str], scores: Mapping[str, Scores]) -> list[Text]:
+    best = [max((getattr(scores[method], metric) for method in methods), default=0.0) for metric in ("psnr", "ssim")]
+
+    def cell(one: Scores) -> Text:
+        marks = ["bold green" if value >= top else "" for value, top in zip((one.psnr, one.ssim), best, strict=True)]
+        return Text.assemble((f"{one.psnr:.2f}", marks[0]), "\n", (f"{one.ssim:.3f}", marks[1] or "dim"))
+
+    return [cell(scores[method]) for method in methods]
+
+
+def show_demo(result: DemoResult) -> None:
+    """Print the scores of the demo and where everything lies."""
+    _show_scores(result.evaluation)
+    _show_facts("Made", {"store": str(result.store), "report": str(result.report), "model": str(result.model)})

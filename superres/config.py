@@ -1,0 +1,396 @@
+"""Settings: frozen pydantic models, YAML in and out, dotted overrides.
+
+The same models are built by the CLI, the plugin and the batch. Nothing here reads images or imports torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from superres.errors import ConfigError, MissingFileError
+
+_SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0}
+
+
+def _parse_seconds(value: object) -> object:
+    """Read ``"10min"``, ``"90s"``, ``"1.5h"`` or a number of seconds."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*([0-9.]+)\s*(s|sec|min|h)?\s*", value)
+    if match is None:
+        raise ValueError("expected a time such as 90s, 10min or 1.5h")
+    return float(match[1]) * _SECONDS[match[2] or "s"]
+
+
+def _parse_range(value: object) -> object:
+    """Read one number as the range from it to itself."""
+    if isinstance(value, int | float | str):
+        return (value, value)
+    return value
+
+
+def _parse_list(value: object) -> object:
+    """Read one item as a list of one."""
+    return [value] if isinstance(value, str | Path) else value
+
+
+Seconds = Annotated[float, BeforeValidator(_parse_seconds), Field(gt=0)]
+Range = Annotated[tuple[float, float], BeforeValidator(_parse_range)]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_parse_list)]
+Factor = tuple[
+    Annotated[int, Field(ge=1, le=16)], Annotated[int, Field(ge=1, le=16)], Annotated[int, Field(ge=1, le=16)]
+]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")]
+
+
+class Settings(BaseModel):
+    """A frozen group of settings that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> Self:
+        for name, value in self:
+            if isinstance(value, tuple) and len(value) == 2 and all(isinstance(v, float) for v in value):
+                if value[0] > value[1]:
+                    raise ValueError(f"{name}: a range is [smallest, largest], got {list(value)}")
+        return self
+
+
+# --- degradation -----------------------------------------------------------------------------------------------------
+
+
+class Blur(Settings):
+    """Gaussian blur by the microscope's point spread function, on the high-resolution grid.
+
+    Give `sigma` in high-resolution voxels, or `na` and `wavelength` (micrometre), from which sigma is
+    0.21 wavelength / NA (Zhang, Zerubia & Olivo-Marin 2007, Appl. Opt. 46:1819) divided by the voxel size.
+    """
+
+    sigma: Range | None = None
+    na: float | None = Field(None, gt=0)
+    wavelength: Range | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        optics = (self.na is not None, self.wavelength is not None)
+        if (self.sigma is not None) == any(optics) or (any(optics) and not all(optics)):
+            raise ValueError("give either sigma (in voxels) or both na and wavelength (in micrometre)")
+        return self
+
+
+class Poisson(Settings):
+    """Photon or electron counting noise; `photons` is the count at the top of the grey range."""
+
+    photons: Range
+
+
+class ReadNoise(Settings):
+    """Detector: multiply by `gain`, add `offset` and Gaussian noise of `sd`, as shares of the grey range."""
+
+    sd: Range
+    gain: Range = (1.0, 1.0)
+    offset: Range = (0.0, 0.0)
+
+
+class LineJitter(Settings):
+    """Horizontal displacement of each scan line, Gaussian with `sd` in voxels of the grid it is applied on."""
+
+    sd: Range
+
+
+class DegradeStep(Settings):
+    """Exactly one step of a degradation; a recipe lists steps in the order in which the microscope does them.
+
+    ``downsample: binning`` averages voxels, ``downsample: subsampling`` keeps every n-th one. Noise placed before
+    binning is averaged down, noise placed after it is not.
+    """
+
+    blur: Blur | None = None
+    downsample: Literal["binning", "subsampling"] | None = None
+    poisson: Poisson | None = None
+    read_noise: ReadNoise | None = None
+    line_jitter: LineJitter | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [name for name, value in self if value is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "each step of degrade holds exactly one of blur, downsample, poisson, read_noise, line_jitter; "
+                f"got {given or 'none'}"
+            )
+        return self
+
+
+class Augment(Settings):
+    """What is varied between patches besides the degradation.
+
+    The range part (contrast, offset, rectangles) shows the net empty, saturated and faint areas that the training
+    images lack. Nets trained without it collapse on such areas.
+    """
+
+    flips: bool = True
+    probability: float = Field(0.7, ge=0, le=1, description="share of patches with changed contrast and offset")
+    contrast: Range = Field((0.4, 1.6), description="factor about the patch mean")
+    offset: float = Field(0.27, ge=0, description="largest shift, as a share of the grey range")
+    rectangle: float = Field(0.2, ge=0, le=1, description="share of those patches with an empty or saturated rectangle")
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+class ModelConfig(Settings):
+    """The generator net; `preset` sets widths and depths (see `superres.nets`)."""
+
+    preset: Literal["XS", "S", "M", "L"] = "M"
+    consistency_sigma: float = Field(
+        2.5, ge=0, le=8, description="low voxels; the prediction's low-pass follows the input; 0 turns it off"
+    )
+
+
+class LossConfig(Settings):
+    """Weights of the loss; `frequency` and `feature` are shares of the whole, measured once and then frozen."""
+
+    charbonnier_epsilon: float = Field(1e-3, gt=0)
+    frequency: float = Field(0.05, ge=0, lt=1)
+    feature: float = Field(0.2, ge=0, lt=1)
+    feature_from: float = Field(0.75, ge=0, le=1, description="share of the training after which features count")
+    feature_net_steps: int = Field(200, ge=1, description="steps that train the feature network")
+
+
+class OptimiserConfig(Settings):
+    """AdamW with decoupled weight decay under a one-cycle schedule with inverse momentum."""
+
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the training in which the learning rate rises")
+    momentum: Range = Field((0.85, 0.95), description="lowest (at the peak learning rate) and highest beta1")
+    beta2: float = Field(0.99, gt=0, lt=1)
+    clip: float = Field(1.0, gt=0, description="largest gradient norm")
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are saved")
+
+
+class PatchConfig(Settings):
+    """Size of a training patch in low-resolution voxels, and patches per step."""
+
+    size: int = Field(48, ge=8, description="low-resolution voxels, a multiple of the net's stride")
+    batch: int = Field(8, ge=1)
+
+
+class IntensityRule(Settings):
+    """How black and white of a volume are measured: percentiles of its local averages, per channel, never per tile.
+
+    Averaging first keeps noise from setting the scale, so that low and high recordings of one object agree.
+    """
+
+    percentiles: Range = (0.5, 99.9)
+    average: int = Field(4, ge=1, description="low-resolution voxels averaged along Y and X before the percentiles")
+
+
+class TrainConfig(Settings):
+    """Everything that decides a training; written whole into run folder and model file."""
+
+    name: str = Field("model", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    manifests: Paths
+    data_root: Path | None = None
+    factor: Factor
+    seed: int = Field(0, ge=0)
+    device: Device = "auto"
+    model: ModelConfig = ModelConfig()
+    degrade: tuple[DegradeStep, ...] = ()
+    augment: Augment = Augment()
+    patch: PatchConfig = PatchConfig()
+    intensity: IntensityRule = IntensityRule()
+    loss: LossConfig = LossConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    steps: int | None = Field(None, ge=1, description="length of the training in steps")
+    time_budget: Seconds | None = Field(None, description="length of the training in time; wins over steps")
+    validate_every: int = Field(200, ge=1)
+    sample_every: int = Field(200, ge=1)
+    checkpoint_every: int = Field(200, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.steps is None and self.time_budget is None:
+            raise ValueError("give the length of the training: steps (a number) or time_budget (such as 10min)")
+        check_degrade(self.degrade, self.factor)
+        return self
+
+
+def check_degrade(steps: tuple[DegradeStep, ...], factor: tuple[int, int, int]) -> None:
+    """Refuse a degradation that does not bring the high grid to the low grid of `factor`.
+
+    Raises
+    ------
+    ValueError
+        When a downsampling step is missing, doubled, or has nothing to do.
+    """
+    downsamples = [step for step in steps if step.downsample is not None]
+    if steps and max(factor) > 1 and len(downsamples) != 1:
+        raise ValueError(
+            f"factor {list(factor)} needs exactly one step 'downsample: binning' or 'downsample: subsampling' in "
+            f"degrade; found {len(downsamples)}"
+        )
+    if downsamples and max(factor) == 1:
+        raise ValueError("factor [1, 1, 1] leaves the grid alone; remove the downsample step from degrade")
+
+
+# --- upscaling and evaluation ----------------------------------------------------------------------------------------
+
+
+class UpscaleConfig(Settings):
+    """How a volume is upscaled; the same for CLI, plugin and batch."""
+
+    model: Path
+    axes: str | None = Field(None, description="axes of the input where the file does not tell, e.g. ZYX")
+    voxel_size: tuple[float, float, float] | None = Field(None, description="ZYX in micrometre, if the file is wrong")
+    channels: tuple[int, ...] | None = Field(None, description="channels to upscale, counted from 0; default all")
+    dtype: Literal["keep", "uint8", "uint16", "float32"] = "keep"
+    tile: int | None = Field(None, ge=16, description="largest tile side in input voxels; default chosen")
+    shard: int | None = Field(None, ge=1, description="tiles along Y and X in one output file; default chosen")
+    device: Device = "auto"
+    overwrite: bool = False
+
+
+class EvaluateConfig(Settings):
+    """What is scored against truth, beside which baselines."""
+
+    manifests: Paths
+    data_root: Path | None = None
+    model: Path | None = None
+    factor: Factor | None = Field(None, description="default: the model's")
+    degrade: tuple[DegradeStep, ...] | None = Field(None, description="default: the model's; unused for real pairs")
+    split: Literal["train", "val", "test"] = "val"
+    baselines: tuple[Literal["nearest", "bicubic", "lanczos", "gaussian", "richardson-lucy"], ...] = (
+        "nearest",
+        "bicubic",
+        "lanczos",
+        "richardson-lucy",
+    )
+    planes: int = Field(8, ge=1, description="planes scored per acquisition, evenly spread")
+    crop: int = Field(8, ge=0, description="low-resolution voxels left out at every border")
+    seed: int = Field(0, ge=0)
+    device: Device = "auto"
+
+
+# --- YAML and overrides ----------------------------------------------------------------------------------------------
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+def load_config(
+    kind: type[SettingsT], path: Path | None, overrides: Iterable[str] = (), **values: object
+) -> SettingsT:
+    """Read a recipe, apply dotted overrides, check everything.
+
+    Parameters
+    ----------
+    kind : type
+        The settings to build, e.g. `TrainConfig`.
+    path : Path or None
+        YAML recipe. Relative `manifests` in it are relative to the recipe; everything else to the working folder.
+    overrides : iterable of str
+        ``"model.preset=S"``; the value is read as YAML.
+    **values
+        Top-level settings that win over the recipe but not over `overrides`; None is left out.
+
+    Raises
+    ------
+    ConfigError
+        Naming every wrong key or value, and the nearest known key.
+    """
+    source = str(path) if path is not None else "settings"
+    content = _read_yaml(path) if path is not None else {}
+    if path is not None and "manifests" in content:
+        content["manifests"] = _beside(content["manifests"], path.parent)
+    content |= {key: value for key, value in values.items() if value is not None}
+    for override in overrides:
+        _apply_override(content, override)
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, kind, source)) from None
+
+
+def dump_config(config: Settings) -> str:
+    """Write settings as YAML that `load_config` reads back to an equal object."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such recipe; give the path of a YAML file")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected 'key: value' lines, found {type(content).__name__}")
+    return content
+
+
+def _beside(manifests: object, folder: Path) -> object:
+    """Make relative manifest paths relative to the recipe's folder."""
+    if isinstance(manifests, str):
+        manifests = [manifests]
+    if not isinstance(manifests, list):
+        return manifests
+    return [str(folder / entry) if isinstance(entry, str) else entry for entry in manifests]
+
+
+def _apply_override(content: dict[str, Any], override: str) -> None:
+    key, found, text = override.partition("=")
+    if not found or not key.strip():
+        raise ConfigError(f"--set {override}: expected key=value, for example --set model.preset=S")
+    *parents, leaf = key.strip().split(".")
+    target: dict[str, Any] = content
+    for parent in parents:
+        inner = target.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {override}: {parent} is not a group of settings")
+        target = inner
+    try:
+        target[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _explain(error: ValidationError, kind: type[Settings], source: str) -> str:
+    lines = [f"{source}: {error.error_count()} wrong setting{'s' if error.error_count() > 1 else ''}"]
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            lines.append(f"  {where}: unknown key{_nearest(str(item['loc'][-1]), kind, item['loc'][:-1])}")
+        elif item["type"] == "missing":
+            lines.append(f"  {where}: missing, and it has no default; add it or give --set {where}=...")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            found = "" if isinstance(item["input"], Mapping) else f" (got {item['input']!r})"
+            lines.append(f"  {where + ': ' if where else ''}{message}{found}")
+    return "\n".join(lines)
+
+
+def _nearest(key: str, kind: type[Settings], parents: tuple[int | str, ...]) -> str:
+    """Name the known key closest to `key` in the group that `parents` leads to."""
+    group: Any = kind
+    for parent in parents:
+        if isinstance(parent, int):
+            continue
+        field = group.model_fields.get(parent)
+        if field is None:
+            return ""
+        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        group = next((c for c in candidates if isinstance(c, type) and issubclass(c, Settings)), None)
+        if group is None:
+            return ""
+    known = list(group.model_fields)
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known keys: {', '.join(known)}"

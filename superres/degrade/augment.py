@@ -1,0 +1,74 @@
+"""Range augmentation: contrast, offset, empty and saturated areas that the training images lack.
+
+A net that never saw a bright empty area can be wrong there by 10 dB; one that saw such patches is not.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+from superres.config import Augment
+
+
+def augment_range(
+    high: Tensor, low: Tensor | None, config: Augment, generator: Generator
+) -> tuple[Tensor, Tensor | None]:
+    """Change contrast and offset of some images, and paste constant rectangles into some of those.
+
+    With `low` None (it will be made from `high`), values are clipped to the grey range as a detector would, or to the
+    image's own extremes where they lie outside. A recorded `low` gets the same change, keeps its noise, and is not
+    clipped.
+
+    Parameters
+    ----------
+    high : Tensor
+        float32, (n, c, y, x), shares of the grey range.
+    low : Tensor or None
+        float32, (n, c, y / fy, x / fx), the recording that belongs to it, on the same scale.
+    config : Augment
+        Probabilities and ranges.
+    generator : Generator
+        On the device of `high`.
+
+    Returns
+    -------
+    tuple
+        The changed `high` and `low`; new tensors.
+    """
+    n = len(high)
+
+    def draw(lowest: float, highest: float) -> Tensor:
+        return lowest + (highest - lowest) * torch.rand(n, 1, 1, 1, generator=generator, device=high.device)
+
+    chosen = draw(0, 1) < config.probability
+    contrast = torch.where(chosen, draw(*config.contrast), 1.0)
+    offset = torch.where(chosen, draw(-config.offset, config.offset), 0.0)
+    mean = high.mean(dim=(1, 2, 3), keepdim=True)
+    mask = _rectangles(high, chosen & (draw(0, 1) < config.rectangle), generator)
+    # A third each: black, saturated, any grey level.
+    kind = torch.randint(0, 3, (n, 1, 1, 1), generator=generator, device=high.device)
+    fill = torch.where(kind == 0, 0.0, torch.where(kind == 1, 1.0, draw(0, 1)))
+
+    changed = torch.where(mask, fill, (high - mean) * contrast + mean + offset)
+    if low is None:
+        lowest = high.amin(dim=(1, 2, 3), keepdim=True).clamp_max(0)
+        highest = high.amax(dim=(1, 2, 3), keepdim=True).clamp_min(1)
+        return torch.maximum(torch.minimum(changed, highest), lowest), None
+    factor = (high.shape[2] // low.shape[2], high.shape[3] // low.shape[3])
+    clean = torch.nn.functional.avg_pool2d(high, factor)
+    coarse = torch.nn.functional.max_pool2d(mask.float(), factor) > 0
+    covered = mask | torch.nn.functional.interpolate(coarse.float(), size=high.shape[2:]).bool()
+    changed = torch.where(covered, fill, changed)
+    return changed, torch.where(coarse, fill + (low - clean), (low - mean) * contrast + mean + offset)
+
+
+def _rectangles(high: Tensor, chosen: Tensor, generator: Generator) -> Tensor:
+    """Return a mask (n, 1, y, x) with one random rectangle in each chosen image."""
+    n, _, height, width = high.shape
+    corners = torch.rand(4, n, 1, 1, 1, generator=generator, device=high.device)
+    rows = torch.arange(height, device=high.device).view(1, 1, -1, 1) / height
+    columns = torch.arange(width, device=high.device).view(1, 1, 1, -1) / width
+    top, left = corners[0] * 0.75, corners[1] * 0.75
+    bottom, right = top + 0.1 + 0.9 * corners[2], left + 0.1 + 0.9 * corners[3]
+    return chosen & (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)

@@ -1,0 +1,208 @@
+"""The degradation chain: the steps of a recipe, applied in their order to tensors on the device.
+
+Values are grey levels as shares of the grey range: 0 is black, 1 is the top of the range. Nothing is clipped: values
+below black keep their sign, values above 1 stay.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from superres.config import Blur, DegradeStep, LineJitter, Poisson, ReadNoise, check_degrade
+from superres.errors import ConfigError, InputError
+
+# Least-squares fit of a Gaussian to the Airy pattern: Zhang, Zerubia & Olivo-Marin 2007, Appl. Opt. 46:1819.
+_SIGMA_PER_WAVELENGTH_OVER_NA = 0.21
+
+VoxelSizes = list[tuple[float | None, float | None, float | None]]
+
+
+def degrade(
+    high: Tensor,
+    steps: tuple[DegradeStep, ...],
+    *,
+    factor: tuple[int, int, int],
+    generator: Generator,
+    voxel_sizes: VoxelSizes | None = None,
+) -> Tensor:
+    """Turn sharp planes into what the microscope would have recorded.
+
+    Every image of the batch draws its own parameters from the ranges of the steps.
+
+    Parameters
+    ----------
+    high : Tensor
+        float32, (n, c, y, x), shares of the grey range; y and x multiples of the factor.
+    steps : tuple of DegradeStep
+        In the order in which the microscope does them.
+    factor : tuple of int
+        Downsampling along Z, Y, X; Z must be 1, planes are degraded one by one.
+    generator : Generator
+        Source of all randomness, on the device of `high`: the same seed gives the same recording.
+    voxel_sizes : list of tuple, optional
+        ZYX micrometre of each image; needed by blur given as NA and wavelength.
+
+    Returns
+    -------
+    Tensor
+        float32, (n, c, y / fy, x / fx).
+
+    Raises
+    ------
+    ConfigError
+        When blur needs a voxel size that is unknown, or the factor does not fit.
+    """
+    if factor[0] != 1:
+        raise ConfigError(f"factor {list(factor)}: planes are degraded one by one, so the factor along Z must be 1")
+    x = high
+    for step in steps:
+        if step.blur is not None:
+            x = _blur(x, _sigmas(step.blur, x, generator, voxel_sizes))
+        elif step.downsample is not None:
+            x = _downsample(x, step.downsample, factor[1:])
+        elif step.poisson is not None:
+            x = _count(x, step.poisson, generator)
+        elif step.read_noise is not None:
+            x = _detect(x, step.read_noise, generator)
+        elif step.line_jitter is not None:
+            x = _jitter_lines(x, step.line_jitter, generator)
+    return x
+
+
+def degrade_image(
+    high: NDArray[Any],
+    steps: tuple[DegradeStep, ...],
+    *,
+    factor: tuple[int, int, int],
+    grey_range: tuple[float, float],
+    voxel_size: tuple[float | None, float | None, float | None] = (None, None, None),
+    seed: int = 0,
+) -> NDArray[np.float32]:
+    """Degrade one image on its own grey scale, with every range of the steps at its middle.
+
+    Parameters
+    ----------
+    high : ndarray
+        (c, z, y, x), any dtype, grey levels; y and x multiples of the factor.
+    grey_range : tuple of float
+        Black and the top of the range, to which photons and read noise refer.
+    seed : int
+        The same seed gives the same noise.
+
+    Returns
+    -------
+    ndarray
+        float32, (c, z, y / fy, x / fx), grey levels on the same scale, not clipped and not rounded.
+
+    Raises
+    ------
+    InputError
+        When the image is not a multiple of the factor.
+    """
+    try:
+        check_degrade(steps, factor)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    if high.shape[-2] % factor[1] or high.shape[-1] % factor[2]:
+        raise InputError(f"image of {high.shape[-2:]} voxels (Y, X) is not a multiple of the factor {factor[1:]}")
+    black, white = grey_range
+    c, z, y, x = high.shape
+    # One channel per image, so that planes and channels draw independent noise but share the (middle) parameters.
+    planes = torch.from_numpy((high.reshape(c * z, 1, y, x).astype(np.float64) - black) / (white - black)).float()
+    generator = torch.Generator().manual_seed(seed)
+    low = degrade(
+        planes, middle(steps), factor=factor, generator=generator, voxel_sizes=[voxel_size] * (c * z)
+    ).numpy()
+    return (low * np.float32(white - black) + np.float32(black)).reshape(c, z, *low.shape[-2:]).astype(np.float32)
+
+
+def middle(steps: tuple[DegradeStep, ...]) -> tuple[DegradeStep, ...]:
+    """Return the same steps with every range narrowed to its middle."""
+
+    def narrow(value: Any) -> Any:
+        if isinstance(value, list) and len(value) == 2:
+            return sum(value) / 2
+        if isinstance(value, dict):
+            return {key: narrow(item) for key, item in value.items()}
+        return value
+
+    return tuple(DegradeStep.model_validate(narrow(step.model_dump(mode="json"))) for step in steps)
+
+
+def _draw(limits: tuple[float, float], x: Tensor, generator: Generator) -> Tensor:
+    """Draw one value per image, (n, 1, 1, 1)."""
+    share = torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device)
+    return limits[0] + (limits[1] - limits[0]) * share
+
+
+def _sigmas(blur: Blur, x: Tensor, generator: Generator, voxel_sizes: VoxelSizes | None) -> Tensor:
+    """Return sigma in voxels along Y and X for each image, (n, 2)."""
+    if blur.sigma is not None:
+        return _draw(blur.sigma, x, generator).view(-1, 1).expand(-1, 2)
+    if blur.wavelength is None or blur.na is None:
+        raise ConfigError("blur needs sigma, or na and wavelength")
+    micrometre = _SIGMA_PER_WAVELENGTH_OVER_NA * _draw(blur.wavelength, x, generator).view(-1, 1) / blur.na
+    sizes = [size[1:] for size in voxel_sizes or []]
+    if len(sizes) != len(x) or any(value is None for size in sizes for value in size):
+        raise ConfigError(
+            "blur by na and wavelength needs the voxel size of every image, and one is unknown; state voxel_size in "
+            "the manifest, or give the blur as sigma in voxels"
+        )
+    return micrometre / torch.tensor(sizes, dtype=torch.float32, device=x.device)
+
+
+def _blur(x: Tensor, sigmas: Tensor) -> Tensor:
+    """Blur each image by its own Gaussian, (n, 2) voxels along Y and X; edge voxels are repeated."""
+    radius = max(1, int(torch.ceil(3 * sigmas.max()).item()))
+    distance = torch.arange(-radius, radius + 1, device=x.device, dtype=torch.float32)
+    taps = torch.exp(-0.5 * (distance / sigmas.clamp_min(1e-3)[..., None]) ** 2)
+    taps = taps / taps.sum(dim=-1, keepdim=True)  # (n, 2, k)
+    n, c = x.shape[:2]
+    planes = F.pad(x, (radius,) * 4, mode="replicate").transpose(0, 1)  # each image is a group of the convolution
+    planes = F.conv2d(planes, taps[:, 0, None, :, None], groups=n)
+    return F.conv2d(planes, taps[:, 1, None, None, :], groups=n).transpose(0, 1).reshape(n, c, *x.shape[2:])
+
+
+def _downsample(x: Tensor, how: str, factor: tuple[int, int]) -> Tensor:
+    """Average blocks, or take the value at the block's centre.
+
+    The centre of an even block lies between two voxels, whose mean is taken: picking one of them would shift the
+    low grid by half a voxel against the grid that is written into every output.
+    """
+    if how == "binning":
+        return F.avg_pool2d(x, factor)
+    for axis, f in ((2, factor[0]), (3, factor[1])):
+        length = x.shape[axis] // f
+        before = torch.arange(length, device=x.device) * f + (f - 1) // 2
+        x = (x.index_select(axis, before) + x.index_select(axis, before + (f + 1) % 2)) / 2
+    return x
+
+
+def _count(x: Tensor, poisson: Poisson, generator: Generator) -> Tensor:
+    """Count photons: Poisson of the light above black; what lies below black is offset, not light."""
+    photons = _draw(poisson.photons, x, generator)
+    return torch.poisson(x.clamp_min(0) * photons, generator=generator) / photons + x.clamp_max(0)
+
+
+def _detect(x: Tensor, noise: ReadNoise, generator: Generator) -> Tensor:
+    """Apply the detector's gain, offset and Gaussian read noise."""
+    gain, offset = _draw(noise.gain, x, generator), _draw(noise.offset, x, generator)
+    sd = _draw(noise.sd, x, generator)
+    return x * gain + offset + sd * torch.randn(x.shape, generator=generator, device=x.device)
+
+
+def _jitter_lines(x: Tensor, jitter: LineJitter, generator: Generator) -> Tensor:
+    """Shift every line along X by its own Gaussian distance, by linear interpolation; edge voxels are repeated."""
+    n, _, lines, width = x.shape
+    shift = _draw(jitter.sd, x, generator) * torch.randn(n, 1, lines, 1, generator=generator, device=x.device)
+    position = (torch.arange(width, device=x.device) + shift).clamp(0, width - 1).expand_as(x)
+    left = position.floor().long().clamp_max(max(width - 2, 0))
+    share = position - left
+    right = (left + 1).clamp_max(width - 1)
+    return torch.gather(x, 3, left) * (1 - share) + torch.gather(x, 3, right) * share

@@ -1,0 +1,98 @@
+"""Everything that a figure in a report depends on, in words and values."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import importlib.metadata
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import superres
+from superres.config import EvaluateConfig
+from superres.datasets import Manifest
+from superres.evaluation.baselines import Tuning
+from superres.evaluation.exhibits import WINDOW
+from superres.evaluation.metrics import NRMSE_VARIANT
+from superres.evaluation.sampling import Setup
+from superres.evaluation.upsampling import RESAMPLERS
+from superres.modelfile import ModelHeader
+
+DEFINITIONS = {
+    "averaging": "planes and channels are averaged within an acquisition first, then acquisitions; every acquisition "
+    "counts once. Intervals are 95 % t intervals of paired differences between acquisitions.",
+    "precision": "scores are computed in float64; predictions are neither clipped, rounded nor rescaled",
+    "psnr": "10 log10(R^2 / MSE) in decibel; R is stated per acquisition and is the same for every method",
+    "si_psnr": "PSNR after the best gain and offset of the prediction, 20 log10(R / rms(g - a x)), g and x without "
+    "their means, a = <g,x>/<x,x>",
+    "ssim": "Wang et al. 2004: Gaussian window of sigma 1.5 (11 x 11), K1 0.01, K2 0.03, population covariance, the "
+    "same R; scikit-image",
+    "nrmse": f"variant '{NRMSE_VARIANT}': root mean squared error over root mean square of truth",
+    "line": "least-squares line prediction = slope * truth + intercept, its R^2, and total intensity of the "
+    "prediction over that of truth",
+    "recorded_pairs": "truth is brought to the grey scale of the low image by one gain and offset per file and "
+    "channel (least squares on the middle scored plane); figures are on the low image's scale",
+    "spectra": "mean of |FFT|^2 in rings, Hann window, mean subtracted, borders left out as for the scores",
+    "crops": f"up to {WINDOW} voxels wide; of the windows of the plane the one whose contrast in truth ranks at the "
+    "upper quartile; grey levels from the 0.5 to the 99.5 percentile of truth, the same for every picture",
+}
+"""What each figure is."""
+
+_PACKAGES = ("numpy", "scipy", "scikit-image", "torch", "pydantic")
+
+
+def describe_run(
+    config: EvaluateConfig,
+    setup: Setup,
+    *,
+    header: ModelHeader | None,
+    manifests: Sequence[Manifest],
+    tuned: Mapping[str, Tuning],
+    tuned_on: Sequence[str],
+    methods: Sequence[str],
+) -> dict[str, Any]:
+    """Return the conventions of one evaluation, JSON-able."""
+    return {
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": _versions(),
+        "settings": config.model_dump(mode="json"),
+        "model": None if config.model is None or header is None else _model(config.model, header),
+        "manifests": [{"name": m.name, "path": str(m.path), "sha256": m.sha256} for m in manifests],
+        "split": config.split,
+        "factor": list(setup.factor),
+        "planes": setup.planes,
+        "crop": {"low": setup.crop, "high_yx": list(setup.high_crop)},
+        "seed": setup.seed,
+        "degradation": [step.model_dump(mode="json", exclude_none=True) for step in setup.degrade],
+        "intensity": setup.rule.model_dump(mode="json"),
+        "definitions": DEFINITIONS,
+        "baselines": _baselines(methods),
+        "tuned": {name: dataclasses.asdict(tuning) for name, tuning in tuned.items()},
+        "tuned_on": list(tuned_on),
+    }
+
+
+def _baselines(methods: Sequence[str]) -> dict[str, str]:
+    """Say what each baseline is."""
+    words = RESAMPLERS | {
+        "input": "the low image as it was recorded",
+        "gaussian": "bicubic, then a Gaussian blur; sigma tuned",
+        "richardson-lucy": "bicubic, black level subtracted, negative values set to 0, Richardson-Lucy with a Gaussian "
+        "point spread function (scikit-image), black level added; sigma and iterations tuned",
+    }
+    return {name: words[name] for name in methods if name in words}
+
+
+def _versions() -> dict[str, str]:
+    found = {"superres": superres.__version__, "python": platform.python_version()}
+    return found | {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def _model(path: Path, header: ModelHeader) -> dict[str, Any]:
+    file = path / "model.safetensors" if path.is_dir() else path
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"name": header.name, "path": str(file), "sha256": digest, "version": header.version}

@@ -1,0 +1,158 @@
+"""Small pure functions that draw: grey images as PNG data, line charts as SVG. No plotting library, no files."""
+
+from __future__ import annotations
+
+import base64
+import html
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+from numpy.typing import NDArray
+
+_WIDTH, _HEIGHT = 640, 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 14, 34, 46
+_CHARACTER = 7.0  # mean width of a legend character in SVG units
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a chart."""
+
+    name: str
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    colour: str
+    width: float = 1.5
+    dashed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A dashed vertical line with a word beside it."""
+
+    x: float
+    text: str
+
+
+def png_uri(image: NDArray[Any], levels: tuple[float, float]) -> str:
+    """Return a grey image, (y, x), as a data URI.
+
+    Parameters
+    ----------
+    levels : tuple of float
+        Grey levels shown as black and white; what lies beyond is shown as black or white. NaN is shown as black.
+    """
+    black, white = levels
+    share = np.nan_to_num((image.astype(np.float64) - black) / (white - black), nan=0.0, posinf=1.0, neginf=0.0)
+    grey = np.rint(np.clip(share, 0.0, 1.0) * 255).astype(np.uint8)
+    content: bytes = iio.imwrite("<bytes>", grey, extension=".png")
+    return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
+
+
+def line_chart(lines: Sequence[Line], *, title: str, x_label: str, y_label: str, marks: Sequence[Mark] = ()) -> str:
+    """Draw lines over a common x axis as a self-contained SVG element; points that are not finite break a line."""
+    x_low, x_high = _limits([line.x for line in lines])
+    y_low, y_high = _limits([line.y for line in lines])
+    margin = 0.04 * (y_high - y_low)
+    frame = _Frame(x_low, x_high, y_low - margin, y_high + margin)
+    parts = [
+        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{html.escape(title)}">',
+        *_axes(frame, x_label, y_label),
+        *(_mark(frame, mark) for mark in marks if x_low <= mark.x <= x_high),
+        *(_path(frame, line) for line in lines),
+        *_legend(lines),
+        "</svg>",
+    ]
+    return "\n".join(parts)
+
+
+def nice_ticks(low: float, high: float, wanted: int = 6) -> list[float]:
+    """Return round positions (1, 2 or 5 times a power of ten apart) from `low` to `high`."""
+    rough = (high - low) / wanted
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * m for m in (1, 2, 5, 10) if power * m >= rough * 0.999)
+    return [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """The rectangle that data are drawn in."""
+
+    x_low: float
+    x_high: float
+    y_low: float
+    y_high: float
+
+    def x(self, value: float) -> float:
+        return _LEFT + (value - self.x_low) / (self.x_high - self.x_low) * (_WIDTH - _LEFT - _RIGHT)
+
+    def y(self, value: float) -> float:
+        return _HEIGHT - _BOTTOM - (value - self.y_low) / (self.y_high - self.y_low) * (_HEIGHT - _TOP - _BOTTOM)
+
+
+def _limits(values: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
+    finite = np.concatenate([v[np.isfinite(v)] for v in values]) if values else np.zeros(0)
+    if finite.size == 0:
+        return 0.0, 1.0
+    low, high = float(finite.min()), float(finite.max())
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _axes(frame: _Frame, x_label: str, y_label: str) -> list[str]:
+    bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
+    parts = []
+    for tick in nice_ticks(frame.y_low, frame.y_high, 5):
+        y = frame.y(tick)
+        parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{right}"/>')
+        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:.6g}</text>')
+    for tick in nice_ticks(frame.x_low, frame.x_high, 8):
+        x = frame.x(tick)
+        parts.append(f'<path class="axis" d="M{x:.1f} {bottom}v5"/>')
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{tick:.6g}</text>')
+    parts.append(f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{right}"/>')
+    middle = (_LEFT + right) / 2
+    parts.append(f'<text x="{middle}" y="{_HEIGHT - 8}" text-anchor="middle">{html.escape(x_label)}</text>')
+    y = (_TOP + bottom) / 2
+    parts.append(
+        f'<text x="14" y="{y}" text-anchor="middle" transform="rotate(-90 14 {y})">{html.escape(y_label)}</text>'
+    )
+    return parts
+
+
+def _mark(frame: _Frame, mark: Mark) -> str:
+    x = frame.x(mark.x)
+    return (
+        f'<path class="mark" d="M{x:.1f} {_TOP}V{_HEIGHT - _BOTTOM}"/>'
+        f'<text class="note" x="{x + 5:.1f}" y="{_TOP + 12}">{html.escape(mark.text)}</text>'
+    )
+
+
+def _path(frame: _Frame, line: Line) -> str:
+    steps = []
+    pen = "M"
+    for x, y in zip(line.x.tolist(), line.y.tolist(), strict=True):
+        if not (math.isfinite(x) and math.isfinite(y)):
+            pen = "M"
+            continue
+        steps.append(f"{pen}{frame.x(x):.1f} {frame.y(y):.1f}")
+        pen = "L"
+    dash = ' stroke-dasharray="5 3"' if line.dashed else ""
+    return (
+        f'<path fill="none" stroke="{line.colour}" stroke-width="{line.width}" stroke-linejoin="round"{dash} '
+        f'd="{"".join(steps)}"/>'
+    )
+
+
+def _legend(lines: Sequence[Line]) -> list[str]:
+    parts = []
+    x = float(_LEFT)
+    for line in lines:
+        dash = ' stroke-dasharray="5 3"' if line.dashed else ""
+        parts.append(f'<path stroke="{line.colour}" stroke-width="{line.width + 0.5}"{dash} d="M{x:.0f} 16h20"/>')
+        parts.append(f'<text x="{x + 26:.0f}" y="20">{html.escape(line.name)}</text>')
+        x += 26 + _CHARACTER * len(line.name) + 16
+    return parts

@@ -1,0 +1,224 @@
+"""The report: ``report.json`` with every figure and convention, and ``report.html``, one file that needs no other.
+
+Texts and layout only; figures come from `results`, pictures from `exhibits` by way of `figures`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from superres.evaluation.exhibits import Exhibit
+from superres.evaluation.figures import Line, Mark, line_chart, png_uri
+from superres.evaluation.page import count, page, setting, signed
+from superres.evaluation.results import (
+    MODEL,
+    AcquisitionResult,
+    Evaluation,
+    Interval,
+    best_methods,
+    evaluation_to_json,
+)
+from superres.evaluation.tables import bounds, detail_table, gain_table, score_tables
+
+_COLOURS = {
+    "low": "#9aa3ad",
+    "input": "#7a8490",
+    "nearest": "#b3a369",
+    "bicubic": "#7a8490",
+    "lanczos": "#8c6bb1",
+    "gaussian": "#2b8a5a",
+    "richardson-lucy": "#2f6fb3",
+    MODEL: "#d1480f",
+    "truth": "#111111",
+}
+
+
+def write_report(evaluation: Evaluation, exhibits: Sequence[Exhibit]) -> None:
+    """Write both files, each at once; exhibits go with `evaluation.acquisitions`, in the same order."""
+    evaluation.data.parent.mkdir(parents=True, exist_ok=True)
+    _write(evaluation.data, evaluation_to_json(evaluation))
+    _write(evaluation.report, report_html(evaluation, exhibits))
+
+
+def report_html(evaluation: Evaluation, exhibits: Sequence[Exhibit]) -> str:
+    """Return the page: headline, tables, acquisitions, conventions."""
+    model = evaluation.conventions["model"]
+    name = model["name"] if model else "baselines only"
+    sections = [
+        f"<h1>Evaluation <small>{escape(name)}</small></h1>",
+        _subtitle(evaluation),
+        _headline(evaluation),
+        _warnings(evaluation),
+        '<h2 id="scores">Scores</h2>',
+        '<p class="hint">Mean over the planes of each acquisition; the best of each row is marked.</p>',
+        score_tables(evaluation),
+        *([gain_table(evaluation)] if evaluation.gains else []),
+        "<h2>Acquisitions</h2>",
+        *(_acquisition(r, e, evaluation) for r, e in zip(evaluation.acquisitions, exhibits, strict=True)),
+        "<h2>Conventions</h2>",
+        _conventions(evaluation),
+    ]
+    return page(f"Evaluation of {name}", "\n".join(sections))
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _subtitle(evaluation: Evaluation) -> str:
+    c = evaluation.conventions
+    factor = " x ".join(str(f) for f in c["factor"])
+    manifests = ", ".join(m["name"] for m in c["manifests"])
+    return (
+        f'<p class="subtitle">{escape(manifests)}, split {escape(c["split"])}; factor {factor} (ZYX); '
+        f"{count(len(evaluation.acquisitions), 'acquisition')} scored; superres {escape(c['versions']['superres'])}, "
+        f"{escape(c['created'])}</p>"
+    )
+
+
+def _headline(evaluation: Evaluation) -> str:
+    """Show the model's gain over the interpolation and over the strongest baseline."""
+    if not evaluation.gains or not evaluation.acquisitions:
+        return ""
+    strongest = max(evaluation.gains, key=lambda name: evaluation.mean[name].psnr)
+    cards = []
+    for name in dict.fromkeys((evaluation.reference, strongest)):
+        gain = evaluation.gains[name]
+        cards.append(_card(f"PSNR over {name}", signed(gain.psnr.mean, 2) + " dB", _interval_words(gain.psnr, 2)))
+        cards.append(_card(f"SSIM over {name}", signed(gain.ssim.mean, 3), _interval_words(gain.ssim, 3)))
+    n = len(evaluation.acquisitions)
+    first = sum(best_methods(a.scores, "psnr") == {MODEL} for a in evaluation.acquisitions)
+    cards.append(_card("Best PSNR of all methods", f"{first} of {n}", "acquisitions"))
+    return f'<div class="cards">{"".join(cards)}</div>'
+
+
+def _card(label: str, value: str, note: str) -> str:
+    return f'<div class="card"><span>{escape(label)}</span><strong>{value}</strong><em>{escape(note)}</em></div>'
+
+
+def _interval_words(interval: Interval, digits: int) -> str:
+    if math.isnan(interval.low):
+        return f"n = {interval.n}: no interval"
+    return f"95 % interval {bounds(interval, digits)}, n = {interval.n}"
+
+
+def _warnings(evaluation: Evaluation) -> str:
+    if not evaluation.warnings:
+        return ""
+    items = "".join(f"<li>{escape(line)}</li>" for line in evaluation.warnings)
+    return f'<div class="warnings"><strong>Warnings</strong><ul>{items}</ul></div>'
+
+
+def _acquisition(result: AcquisitionResult, exhibit: Exhibit, evaluation: Evaluation) -> str:
+    facts = [
+        count(len(result.planes), "plane"),
+        *([f"{result.channels} channels"] if result.channels > 1 else []),
+        f"{result.shape[0]} x {result.shape[1]} voxels (Y, X)",
+        _voxel_words(result),
+        "R = " + ", ".join(f"{value:.6g}" for value in result.data_range) + f" grey levels ({result.data_range_from})",
+    ]
+    origin = ". ".join(text for text in (result.source, result.credit, result.licence) if text)
+    return "\n".join(
+        [
+            f"<section><h3>{escape(result.id)} <small>{escape(result.manifest)}</small></h3>",
+            f'<p class="hint">{escape("; ".join(facts))}</p>',
+            _crops(exhibit),
+            '<div class="charts">',
+            _profile(exhibit),
+            _spectrum(exhibit),
+            "</div>",
+            detail_table(result, evaluation.methods),
+            f'<p class="hint">{escape(origin)}</p></section>',
+        ]
+    )
+
+
+def _voxel_words(result: AcquisitionResult) -> str:
+    y, x = result.voxel_size[1:]
+    return "voxel size unknown" if y is None or x is None else f"voxel {y:g} x {x:g} µm (Y, X)"
+
+
+def _crops(exhibit: Exhibit) -> str:
+    """Show crops at one size; the line of the profile is marked at both edges."""
+    height, width = exhibit.crops["truth"].shape
+    names = [name for name in exhibit.crops if name != "input"]
+    line = 100 * (exhibit.row + 0.5) / height
+    figures = [
+        f'<figure><div class="view"><img alt="{escape(name)}" src="{png_uri(exhibit.crops[name], exhibit.levels)}" '
+        f'style="aspect-ratio:{width}/{height}"><i style="top:{line:.2f}%"></i></div>'
+        f"<figcaption>{escape(_caption(name, exhibit))}</figcaption></figure>"
+        for name in names
+    ]
+    y, x = exhibit.corner
+    note = (
+        f"{exhibit.label}; {height} x {width} high voxels from (y, x) = ({y}, {x}); grey levels "
+        f"{exhibit.levels[0]:.4g} to {exhibit.levels[1]:.4g}; the ticks mark the line of the profile"
+    )
+    return f'<div class="crops" style="--n:{len(names)}">{"".join(figures)}</div><p class="hint">{escape(note)}</p>'
+
+
+def _caption(name: str, exhibit: Exhibit) -> str:
+    low = " x ".join(str(n) for n in exhibit.crops["low"].shape)
+    return f"low ({low})" if name == "low" else name
+
+
+def _profile(exhibit: Exhibit) -> str:
+    unit = "voxels" if exhibit.pixel_size is None else "µm"
+    step = exhibit.pixel_size or 1.0
+    fy, fx = exhibit.factor[1:]
+    lines = []
+    for name, crop in exhibit.crops.items():
+        if name == "input":
+            continue
+        low = name == "low"
+        values = np.repeat(crop[exhibit.row // fy], fx) if low else crop[exhibit.row]
+        lines.append(_line(name, np.arange(values.size) * step, values.astype(np.float64)))
+    title = "Intensity along the marked line"
+    chart = line_chart(lines, title=title, x_label=f"position along X ({unit})", y_label="grey level")
+    return f"<figure><figcaption>{title}</figcaption>{chart}</figure>"
+
+
+def _spectrum(exhibit: Exhibit) -> str:
+    with np.errstate(divide="ignore"):
+        lines = [_line(name, exhibit.frequencies, np.log10(power)) for name, power in exhibit.spectra.items()]
+    fx = max(exhibit.factor[1:])
+    marks = [Mark(0.5 / fx, "Nyquist limit of low")] if fx > 1 else []
+    title = "Radial power spectrum"
+    chart = line_chart(
+        lines, title=title, x_label="spatial frequency (cycles per high voxel)", y_label="log10 power", marks=marks
+    )
+    return f"<figure><figcaption>{title}</figcaption>{chart}</figure>"
+
+
+def _line(name: str, x: Any, y: Any) -> Line:
+    return Line(name, x, y, _COLOURS[name], width=2.2 if name == MODEL else 1.5, dashed=name == "low")
+
+
+def _conventions(evaluation: Evaluation) -> str:
+    """List everything that the figures depend on."""
+    c = evaluation.conventions
+    groups: list[tuple[str, Any]] = [
+        ("model", c["model"]),
+        ("manifests", c["manifests"]),
+        ("degradation", c["degradation"] or "recorded pairs"),
+        ("crop", c["crop"]),
+        ("seed", c["seed"]),
+        ("planes per acquisition", c["planes"]),
+        ("black and white", c["intensity"]),
+        ("baselines", c["baselines"]),
+        ("tuned settings", c["tuned"]),
+        ("tuned on", c["tuned_on"]),
+        *c["definitions"].items(),
+        ("versions", c["versions"]),
+    ]
+    rows = "".join(f"<dt>{escape(name)}</dt><dd>{setting(value)}</dd>" for name, value in groups)
+    return f"<dl>{rows}</dl>"

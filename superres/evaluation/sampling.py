@@ -1,0 +1,322 @@
+"""Which planes of an acquisition are scored, and the low images and truth that belong to them.
+
+Real pairs are brought to one grey scale; where only sharp images exist, low ones are made from them. Nothing is scored
+here.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from superres.config import DegradeStep, IntensityRule
+from superres.datasets import Acquisition, fit_intensity
+from superres.degrade import degrade_image
+from superres.errors import InputError
+from superres.evaluation.metrics import SSIM_WINDOW, inner
+from superres.volumes import Volume, measure_intensity, measure_intensity_of, open_volume
+
+Triple = tuple[int, int, int]
+VoxelSize = tuple[float | None, float | None, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What low images are and how many planes are scored.
+
+    Parameters
+    ----------
+    factor : tuple of int
+        Along Z, Y, X.
+    degrade : tuple of DegradeStep
+        How low images are made where none were recorded.
+    rule : IntensityRule
+        How black and white are measured where the manifest does not give them.
+    planes : int
+        Planes scored per acquisition.
+    crop : int
+        Low voxels left out at every border along Y and X.
+    seed : int
+        Of the noise.
+    whole_stacks : bool
+        Whether the method looks along Z, so that it needs all planes of a stack and not only the scored ones.
+    """
+
+    factor: Triple
+    degrade: tuple[DegradeStep, ...]
+    rule: IntensityRule
+    planes: int
+    crop: int
+    seed: int
+    whole_stacks: bool
+
+    @property
+    def high_crop(self) -> tuple[int, int]:
+        """High voxels left out at every border along Y and X."""
+        return self.crop * self.factor[1], self.crop * self.factor[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Low image and truth of one file, on one grey scale.
+
+    Parameters
+    ----------
+    low : ndarray
+        float32, (c, z, y, x).
+    truth : ndarray
+        float32, (c, z * fz, y * fy, x * fx).
+    scored : tuple of int
+        The planes of `truth` that are scored.
+    labels : tuple of str
+        Their names.
+    black : tuple of float
+        Grey level without light, per channel.
+    voxel_size : tuple of float or None
+        ZYX of `truth` in micrometre.
+    """
+
+    low: NDArray[np.float32]
+    truth: NDArray[np.float32]
+    scored: tuple[int, ...]
+    labels: tuple[str, ...]
+    black: tuple[float, ...]
+    voxel_size: VoxelSize
+
+
+class _Place(NamedTuple):
+    """One low plane: which file, time point and plane."""
+
+    file: int
+    t: int
+    z: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Recording:
+    """One opened file of an acquisition; `low` is None where it is to be made from `high`."""
+
+    high: Volume
+    low: Volume | None
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Planes:
+    """Planes of one recording as they were read, `low` None where it is to be made; (c, z, y, x)."""
+
+    low: NDArray[Any] | None
+    truth: NDArray[Any]
+    scored: tuple[int, ...]
+    labels: tuple[str, ...]
+
+
+def draw_samples(acquisition: Acquisition, setup: Setup) -> tuple[list[Sample], list[str]]:
+    """Read the scored planes of an acquisition, spread evenly over its files, time points and depth.
+
+    Returns
+    -------
+    tuple
+        The samples (none when nothing can be scored), and a line for everything that was left out.
+
+    Raises
+    ------
+    InputError
+        When a file cannot be read, or a pair does not fit the factor.
+    """
+    recordings = [_open(acquisition, index, setup.factor) for index in range(len(acquisition.high))]
+    places = [
+        _Place(file, t, z)
+        for file, recording in enumerate(recordings)
+        for t in range(recording.high.shape[0])
+        for z in range(recording.high.shape[2] // setup.factor[0])
+    ]
+    chosen = [places[i] for i in evenly(len(places), setup.planes)]
+    samples, left_out = [], []
+    for group in _grouped(chosen, whole_stacks=setup.whole_stacks):
+        recording = recordings[group[0].file]
+        planes, faults = _usable(_read(recording, group, setup), setup)
+        left_out += faults
+        if planes is None:
+            continue
+        try:
+            samples.append(_sample(acquisition, recording, planes, group[0], setup))
+        except _Unmeasurable as reason:
+            left_out.append(f"{recording.path.name} left out: {reason}")
+    return samples, left_out
+
+
+def evenly(count: int, wanted: int) -> list[int]:
+    """Return at most `wanted` of `count` positions, evenly spread and away from the ends."""
+    wanted = min(count, wanted)
+    return [(2 * i + 1) * count // (2 * wanted) for i in range(wanted)]
+
+
+class _Unmeasurable(Exception):
+    """Black and white of a recording cannot be measured."""
+
+
+def _open(acquisition: Acquisition, index: int, factor: Triple) -> _Recording:
+    high = open_volume(acquisition.high[index], axes=acquisition.axes)
+    if not acquisition.low:
+        return _Recording(high, None, acquisition.high[index])
+    low = open_volume(acquisition.low[index], axes=acquisition.axes)
+    expected = (*low.shape[:2], *(n * f for n, f in zip(low.shape[2:], factor, strict=True)))
+    # A high image may be a few voxels larger than the low one times the factor, never smaller.
+    surplus = [h - e for h, e in zip(high.shape, expected, strict=True)]
+    if any(surplus[:2]) or any(not 0 <= s < f for s, f in zip(surplus[2:], factor, strict=True)):
+        raise InputError(
+            f"{acquisition.low[index]} (TCZYX {low.shape}) and {acquisition.high[index]} (TCZYX {high.shape}): not a "
+            f"pair for factor {list(factor)}, which needs a high image of {expected}; mend the manifest or give "
+            "another factor, for example --set factor=[1,1,1]"
+        )
+    return _Recording(high, low, acquisition.high[index])
+
+
+def _grouped(places: list[_Place], *, whole_stacks: bool) -> list[list[_Place]]:
+    """Bring together what is read and predicted at once: a file's planes, or those of one stack."""
+    groups: dict[tuple[int, int], list[_Place]] = {}
+    for place in places:
+        groups.setdefault((place.file, place.t if whole_stacks else 0), []).append(place)
+    return list(groups.values())
+
+
+def _read(recording: _Recording, group: list[_Place], setup: Setup) -> _Planes:
+    """Read the planes of a group, cut at the far end to a multiple of the factor."""
+    fz, fy, fx = setup.factor
+    volume = recording.high
+    nz, ny, nx = (n // f for n, f in zip(volume.shape[2:], setup.factor, strict=True))
+    if setup.whole_stacks:
+        low_parts = [(group[0].t, slice(0, nz))]
+        scored = tuple(place.z * fz + fz // 2 for place in group)
+    else:
+        low_parts = [(place.t, slice(place.z, place.z + 1)) for place in group]
+        scored = tuple(range(len(group)))
+    high_parts = [(t, slice(z.start * fz, z.stop * fz)) for t, z in low_parts]
+    return _Planes(
+        low=None if recording.low is None else _stack(recording.low, low_parts, (ny, nx)),
+        truth=_stack(volume, high_parts, (ny * fy, nx * fx)),
+        scored=scored,
+        labels=tuple(_label(recording, place) for place in group),
+    )
+
+
+def _stack(volume: Volume, parts: list[tuple[int, slice]], size: tuple[int, int]) -> NDArray[Any]:
+    """Read (c, z, y, x) from several places along T and Z."""
+    y, x = slice(0, size[0]), slice(0, size[1])
+    channels = range(volume.shape[1])
+    return np.stack([np.concatenate([volume.read(t=t, c=c, z=z, y=y, x=x) for t, z in parts]) for c in channels])
+
+
+def _label(recording: _Recording, place: _Place) -> str:
+    t, _, z, _, _ = recording.high.shape
+    return recording.path.name + (f", t {place.t}" if t > 1 else "") + (f", z {place.z}" if z > 1 else "")
+
+
+def _usable(planes: _Planes, setup: Setup) -> tuple[_Planes | None, list[str]]:
+    """Leave out planes that cannot be scored, saying why; a stack is left out whole."""
+    smallest = min(inner(planes.truth, setup.high_crop).shape[-2:])
+    if smallest < SSIM_WINDOW:
+        size = " x ".join(str(n) for n in planes.truth.shape[-2:])
+        reason = (
+            f"{planes.labels[0]}: {size} voxels (Y, X) leave {smallest} after a crop of {setup.crop} low voxels, "
+            f"and {SSIM_WINDOW} are needed; give a smaller crop, for example --set crop=0"
+        )
+        return None, [reason]
+    if setup.whole_stacks:
+        fault = _fault(planes.truth, "truth") or _fault(planes.low, "low image")
+        return (None, [f"{planes.labels[0]} left out: {fault}"]) if fault else (planes, [])
+    kept, faults = [], []
+    for i, label in enumerate(planes.labels):
+        low = None if planes.low is None else planes.low[:, i]
+        fault = _fault(planes.truth[:, i], "truth") or _fault(low, "low image")
+        if fault:
+            faults.append(f"{label} left out: {fault}")
+        else:
+            kept.append(i)
+    if not kept:
+        return None, faults
+    low = None if planes.low is None else planes.low[:, kept]
+    labels = tuple(planes.labels[i] for i in kept)
+    return _Planes(low, planes.truth[:, kept], tuple(range(len(kept))), labels), faults
+
+
+def _fault(image: NDArray[Any] | None, name: str) -> str:
+    """Say why an image, (c, ...), cannot be scored; empty when it can."""
+    if image is None:
+        return ""
+    for channel, values in enumerate(image):
+        bad = values.size - int(np.count_nonzero(np.isfinite(values)))
+        if bad:
+            return f"{name} channel {channel} holds {bad} NaN or infinite values"
+        if values.min() == values.max():
+            return f"{name} channel {channel} is constant ({values.flat[0]})"
+    return ""
+
+
+def _sample(acquisition: Acquisition, recording: _Recording, planes: _Planes, place: _Place, setup: Setup) -> Sample:
+    voxel_size = acquisition.voxel_size if any(acquisition.voxel_size) else recording.high.voxel_size
+    if planes.low is None:
+        truth = planes.truth.astype(np.float32)
+        ranges = _grey_ranges(acquisition, recording.high, setup)
+        seed = zlib.crc32(f"{setup.seed}/{acquisition.id}/{place.file}/{place.t}".encode())
+        low = _degraded(planes.truth, ranges, voxel_size, setup, seed=seed)
+    else:
+        low = planes.low.astype(np.float32)
+        truth = _on_scale_of(low, planes.truth.astype(np.float32), setup.factor)
+    try:
+        black = tuple(intensity.black for intensity in measure_intensity_of(low, setup.rule))
+    except InputError as error:
+        raise _Unmeasurable(str(error)) from None
+    return Sample(low, truth, planes.scored, planes.labels, black, voxel_size)
+
+
+def _grey_ranges(acquisition: Acquisition, high: Volume, setup: Setup) -> list[tuple[float, float]]:
+    """Return black and the top of the range of each channel: the manifest's, or else measured."""
+    if acquisition.grey_range is not None:
+        return [acquisition.grey_range] * high.shape[1]
+    try:
+        measured = measure_intensity(high, setup.rule, factor=setup.factor)
+    except InputError as error:
+        raise _Unmeasurable(str(error)) from None
+    return [(intensity.black, intensity.white) for intensity in measured]
+
+
+def _degraded(
+    truth: NDArray[Any], ranges: list[tuple[float, float]], voxel_size: VoxelSize, setup: Setup, *, seed: int
+) -> NDArray[np.float32]:
+    return np.concatenate(
+        [
+            degrade_image(
+                truth[channel : channel + 1],
+                setup.degrade,
+                factor=setup.factor,
+                grey_range=grey_range,
+                voxel_size=voxel_size,
+                seed=seed + channel,
+            )
+            for channel, grey_range in enumerate(ranges)
+        ]
+    )
+
+
+def _on_scale_of(low: NDArray[np.float32], truth: NDArray[np.float32], factor: Triple) -> NDArray[np.float32]:
+    """Bring truth to the grey scale of low: one gain and offset per file and channel, from its middle plane.
+
+    Files of one acquisition may have been stretched separately, so they do not share a fit.
+    """
+    fz, fy, fx = factor
+    middle = low.shape[1] // 2
+    mapped = np.empty_like(truth)
+    for channel, (recorded, sharp) in enumerate(zip(low, truth, strict=True)):
+        block = sharp[middle * fz : (middle + 1) * fz].astype(np.float64)
+        y, x = recorded.shape[-2:]
+        binned = block.reshape(fz, y, fy, x, fx).mean(axis=(0, 2, 4))
+        gain, offset = fit_intensity(recorded[middle].astype(np.float64), binned)
+        mapped[channel] = sharp * np.float32(gain) + np.float32(offset)
+    return mapped

@@ -1,0 +1,142 @@
+"""The one self-describing model file: a ``.safetensors`` file whose JSON header says all that inference needs.
+
+Loading never unpickles. Tensors are NumPy arrays here; `superres.nets` turns them into a net.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from superres.errors import MissingFileError, ModelFileError
+
+FORMAT = "superres-model-1"
+_KEY = "superres"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelHeader:
+    """What a model is and where it comes from.
+
+    Parameters
+    ----------
+    name : str
+        The model's name, from the recipe.
+    architecture : mapping
+        Keyword arguments that rebuild the net (`superres.nets.UNet`).
+    factor : tuple of int
+        Upscaling along Z, Y, X.
+    channels : int
+        Channels that the net takes and predicts together; 1 means that each channel is upscaled on its own.
+    receptive_radius : tuple of int
+        Input voxels along Z, Y, X that one output voxel can see on either side, rounded up to the stride.
+    stride : tuple of int
+        Tile origins must be multiples of it, along Z, Y, X.
+    intensity : mapping
+        The rule by which black and white are measured (`superres.config.IntensityRule`).
+    voxel_size : tuple of float or None
+        Micrometre along Z, Y, X of the low-resolution recordings that it was trained for; None where unknown.
+    degradation : list of mapping
+        How low images were made from high ones; empty for real pairs.
+    training : mapping
+        Manifests with hashes, licences and credits, steps, seconds, the whole recipe.
+    metrics : mapping
+        Validation figures beside their baselines.
+    lineage : list of mapping
+        Models that it was fine-tuned from, oldest first.
+    version : str
+        The superres version that wrote it.
+    """
+
+    name: str
+    architecture: Mapping[str, Any]
+    factor: tuple[int, int, int]
+    channels: int
+    receptive_radius: tuple[int, int, int]
+    stride: tuple[int, int, int]
+    intensity: Mapping[str, Any]
+    voxel_size: tuple[float | None, float | None, float | None] = (None, None, None)
+    degradation: list[Mapping[str, Any]] = field(default_factory=list)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    lineage: list[Mapping[str, Any]] = field(default_factory=list)
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model file's header, weights, path and SHA-256 of its bytes."""
+
+    header: ModelHeader
+    weights: Mapping[str, NDArray[Any]]
+    path: Path
+    sha256: str
+
+
+def save_model_file(path: Path, header: ModelHeader, weights: Mapping[str, NDArray[Any]]) -> None:
+    """Write a model file at once: a reader sees the old file or the new one, never half of it."""
+    metadata = {"format": FORMAT, _KEY: json.dumps(dataclasses.asdict(header), sort_keys=True)}
+    partial = path.with_name(path.name + ".partial")
+    save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, partial, metadata=metadata)
+    os.replace(partial, path)
+
+
+def read_model_header(path: Path) -> ModelHeader:
+    """Read only the header of a model file.
+
+    Raises
+    ------
+    MissingFileError, ModelFileError
+        When there is no file, or it is not a superres model.
+    """
+    if path.is_dir() and (path / "model.safetensors").is_file():
+        path = path / "model.safetensors"
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such model file; give the path of a .safetensors file or of a run folder")
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise ModelFileError(
+            f"{path}: not a readable .safetensors file ({error}); expected a model written by 'superres train'"
+        ) from None
+    if metadata.get("format") != FORMAT:
+        raise ModelFileError(
+            f"{path}: a .safetensors file without a superres header (format {metadata.get('format')!r}, expected "
+            f"{FORMAT!r}); give a model written by 'superres train'"
+        )
+    return _header_from_json(metadata[_KEY], path)
+
+
+def load_model_file(path: Path) -> ModelFile:
+    """Read header and weights; a run folder stands for the model in it."""
+    if path.is_dir():
+        path = path / "model.safetensors"
+    header = read_model_header(path)
+    with safe_open(path, framework="np") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    return ModelFile(header, weights, path, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def _header_from_json(text: str, path: Path) -> ModelHeader:
+    content = json.loads(text)
+    known = {item.name for item in dataclasses.fields(ModelHeader)}
+    if not known >= content.keys():
+        raise ModelFileError(
+            f"{path}: written by superres {content.get('version')}, whose header this version does not know "
+            f"({', '.join(sorted(content.keys() - known))}); update superres"
+        )
+    for name in ("factor", "receptive_radius", "stride", "voxel_size"):
+        content[name] = tuple(content[name])
+    return ModelHeader(**content)

@@ -1,0 +1,75 @@
+"""Train the feature network on sharp images: predict the degradation that was applied to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from superres.nets import FeatureNet
+from superres.nets.resample import gaussian_taps, separable
+from superres.progress import Progress, ProgressCallback
+
+# Ranges of what is applied, in high-resolution voxels and normalised intensity.
+_LARGEST_SIGMA = 3.0
+_LARGEST_NOISE = 0.2
+_LARGEST_PATCH = 96
+
+
+def train_feature_net(
+    sharp: Callable[[int], Tensor], *, steps: int, seed: int, device: torch.device, progress: ProgressCallback
+) -> FeatureNet:
+    """Train a feature network and freeze it.
+
+    Parameters
+    ----------
+    sharp : callable
+        Step number to sharp patches, float32, (n, 1, y, x), normalised intensity, on the device.
+    steps : int
+        Steps of AdamW under a one-cycle schedule at 1e-3.
+    seed : int
+        The same seed and patches give the same network.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = FeatureNet().to(device)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=1e-3, total_steps=max(steps, 2))
+    for step in range(steps):
+        generator = Generator(device).manual_seed((seed << 20) + step)
+        damaged, applied = _damage(sharp(step)[..., :_LARGEST_PATCH, :_LARGEST_PATCH], generator)
+        loss = F.smooth_l1_loss(net(damaged), applied)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+        if step + 1 < steps:
+            schedule.step()
+        progress(Progress("feature network", step + 1, steps, "steps", values={"loss": float(loss.detach())}))
+    net.calibrate(torch.cat([sharp(step) for step in range(4)]))
+    return net.eval().requires_grad_(False)
+
+
+def _damage(sharp: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Blur, pixelate and add noise, each image by its own amount.
+
+    Returns
+    -------
+    tuple of Tensor
+        The damaged images, and (n, 3): blur sigma, pixelation and noise, each from 0 to 1.
+    """
+    n, _, height, width = sharp.shape
+    applied = torch.rand(n, 3, generator=generator, device=sharp.device)
+    images = []
+    for image, (blur, coarse, _) in zip(sharp.split(1), applied.tolist(), strict=True):
+        if blur * _LARGEST_SIGMA > 0.2:
+            taps = gaussian_taps(blur * _LARGEST_SIGMA).to(sharp.device)
+            image = separable(image, taps, taps)
+        if coarse > 0.25:
+            size = (max(1, int(height / (4 * coarse))), max(1, int(width / (4 * coarse))))
+            image = F.interpolate(F.interpolate(image, size=size, mode="area"), size=(height, width), mode="bilinear")
+        images.append(image)
+    noise = torch.randn(sharp.shape, generator=generator, device=sharp.device)
+    return torch.cat(images) + applied[:, 2].view(-1, 1, 1, 1) * _LARGEST_NOISE * noise, applied

@@ -1,0 +1,369 @@
+"""The training loop, top to bottom in the order in which things happen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from superres.config import TrainConfig
+from superres.datasets.manifest import Manifest, load_manifests
+from superres.datasets.patches import Batch, PatchSampler, Source, open_sources
+from superres.degrade import augment_range, degrade
+from superres.degrade.chain import middle
+from superres.modelfile import ModelHeader, read_model_header, save_model_file
+from superres.nets import Architecture, FeatureNet, UNet
+from superres.progress import Progress, ProgressCallback, silent
+from superres.training import losses
+from superres.training.feature_training import train_feature_net
+from superres.training.run import RunFolder, optimiser_tensors, restore_optimiser, to_numpy
+from superres.training.schedule import one_cycle
+
+_LOG_EVERY = 20
+_VALIDATION_IMAGES = 4  # per acquisition
+# Part of a time budget that is kept for the last validation and for writing the model.
+_RESERVE = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What a training left behind.
+
+    Parameters
+    ----------
+    model, run : Path
+        The model file and the run folder.
+    steps : int
+        Steps of the generator.
+    seconds : float
+        Time spent, over all sessions of the run.
+    metrics : mapping
+        Validation figures: PSNR of the model and of cubic interpolation, in dB, per acquisition and mean.
+    notes : tuple of str
+        What a person should know: images left out, steps skipped.
+    """
+
+    model: Path
+    run: Path
+    steps: int
+    seconds: float
+    metrics: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a setting; ``auto`` takes CUDA, then Apple's GPU, then the CPU."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def train(config: TrainConfig, run: Path, *, progress: ProgressCallback = silent) -> TrainResult:
+    """Train a model, or go on with a training that was stopped.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Everything that decides the training.
+    run : Path
+        Run folder. One that holds the same training unfinished is gone on with; with a length in steps, the outcome
+        is the same, parameter for parameter, as without the interruption.
+    progress : callable
+        Receives an event per step.
+
+    Raises
+    ------
+    OutputExistsError
+        When `run` holds another training.
+    InputError, ConfigError
+        When data or settings cannot be used.
+    """
+    started = time.monotonic()
+    manifests = load_manifests(config.manifests, config.data_root)
+    folder = RunFolder(run, config)
+    if folder.finished:
+        header = read_model_header(folder.model)
+        return TrainResult(
+            folder.model, run, header.training["steps"], header.training["seconds"], header.metrics, ("already finished",)
+        )
+    sources, notes = _open(config, manifests, "train")
+    valid, valid_notes = _open(config, manifests, "val")
+    session = _Session(config, folder, sources, valid, progress)
+    skipped = session.fit(started)
+    metrics = session.validate()
+    notes += valid_notes + ([f"{skipped} steps with non-finite gradients were skipped"] if skipped else [])
+    seconds = session.seconds(started)
+    _save(config, folder, manifests, session, metrics=metrics, seconds=seconds)
+    folder.clear_checkpoint()
+    return TrainResult(folder.model, run, session.step, seconds, metrics, tuple(notes))
+
+
+def _open(config: TrainConfig, manifests: tuple[Manifest, ...], split: str) -> tuple[list[Source], list[str]]:
+    acquisitions = [item for manifest in manifests for item in manifest.of_split(split)]
+    if split == "val" and not acquisitions:
+        return [], ["the manifests hold no acquisition of the split val: nothing was validated"]
+    return open_sources(acquisitions, factor=config.factor, rule=config.intensity)
+
+
+class _Session:
+    """The state of one training: net, averaged net, optimiser, step, coefficients."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: RunFolder,
+        sources: list[Source],
+        valid: list[Source],
+        progress: ProgressCallback,
+    ) -> None:
+        self.config = config
+        self.folder = folder
+        self.progress = progress
+        self.device = choose_device(config.device)
+        self.architecture = Architecture.of_preset(
+            config.model.preset, factor=config.factor, consistency_sigma=config.model.consistency_sigma
+        )
+        torch.manual_seed(config.seed)
+        self.net = UNet(self.architecture).to(self.device, memory_format=torch.channels_last)
+        self.ema = UNet(self.architecture).to(self.device, memory_format=torch.channels_last).eval()
+        self.ema.load_state_dict(self.net.state_dict())
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": [p for p in self.net.parameters() if p.ndim > 1]},
+                {"params": [p for p in self.net.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+            ],
+            lr=config.optimiser.learning_rate,
+            betas=(config.optimiser.momentum[1], config.optimiser.beta2),
+            weight_decay=config.optimiser.weight_decay,
+        )
+        self.sampler = self._sampler(sources, flips=config.augment.flips)
+        self.validation = self._sampler(valid, flips=False).crops(_VALIDATION_IMAGES) if valid else None
+        self.validation_names = _names(valid)
+        self.step, self.spent, self.skipped = 0, 0.0, 0
+        self.coefficients: dict[str, float] = {}
+        self._resume()
+
+    def fit(self, started: float) -> int:
+        """Run the steps that are left; return how many were skipped for non-finite gradients."""
+        features = self._feature_net() if self.config.loss.feature > 0 and self.config.loss.feature_from < 1 else None
+        while (share := self._share(started)) < 1:
+            rate, momentum = one_cycle(share, self.config.optimiser)
+            for group in self.optimiser.param_groups:
+                group["lr"], group["betas"] = rate, (momentum, self.config.optimiser.beta2)
+            low, high = self._pairs(self.sampler.draw(self.step, self.config.patch.batch), augmented=True)
+            terms = self._loss(low, high, features if share >= self.config.loss.feature_from else None)
+            self._update(terms["loss"])
+            self.step += 1
+            self._report(share, rate, terms, started)
+        return self.skipped
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, Any]:
+        """Return PSNR of the averaged net and of cubic interpolation on the validation crops, per acquisition."""
+        if self.validation is None:
+            return {}
+        low, high = self._pairs(self.validation, augmented=False)
+        errors = {"psnr": self.ema(low) - high, "psnr_bicubic": self.ema.interpolate(low) - high}
+        scale = self.validation.scale.to(self.device)
+        figures: dict[str, Any] = {}
+        for name, error in errors.items():
+            # On the grey scale of the acquisition, so that the figure does not depend on the measured intensities.
+            squares = ((error / scale) ** 2).mean(dim=(1, 2, 3))
+            psnr = -10 * torch.log10(squares.clamp_min(1e-12))
+            means = {key: float(psnr[[n == key for n in self.validation_names]].mean()) for key in self.validation_names}
+            figures[name] = sum(means.values()) / len(means)
+            figures[f"{name}_per_acquisition"] = means
+        return figures
+
+    def seconds(self, started: float) -> float:
+        """Return the time spent, earlier sessions included."""
+        return self.spent + time.monotonic() - started
+
+    def _share(self, started: float) -> float:
+        if self.config.time_budget is not None:
+            return self.seconds(started) / (self.config.time_budget * (1 - _RESERVE))
+        assert self.config.steps is not None
+        return self.step / self.config.steps
+
+    def _sampler(self, sources: list[Source], *, flips: bool) -> PatchSampler:
+        size = -(-self.config.patch.size // self.architecture.stride) * self.architecture.stride
+        return PatchSampler(sources, factor=self.config.factor, size=size, seed=self.config.seed, flips=flips)
+
+    def _pairs(self, batch: Batch, *, augmented: bool) -> tuple[Tensor, Tensor]:
+        """Return low and high patches as the net sees them: augmented, degraded, normalised."""
+        seed = (self.config.seed << 32) + (self.step + 1 if augmented else 0)
+        generator = Generator(self.device).manual_seed(seed)
+        high = batch.high.to(self.device)
+        low = None if batch.low is None else batch.low.to(self.device)
+        if augmented:
+            high, low = augment_range(high, low, self.config.augment, generator)
+        if low is None:
+            low = degrade(
+                high,
+                self.config.degrade if augmented else middle(self.config.degrade),
+                factor=self.config.factor,
+                generator=generator,
+                voxel_sizes=batch.voxel_sizes,
+            )
+        scale, shift = batch.scale.to(self.device), batch.shift.to(self.device)
+        return (low * scale + shift).contiguous(memory_format=torch.channels_last), high * scale + shift
+
+    def _loss(self, low: Tensor, high: Tensor, features: FeatureNet | None) -> dict[str, Tensor]:
+        """Return the loss and its terms; shares are measured on first use and then frozen."""
+        config = self.config.loss
+        with _autocast(self.device):
+            pred = self.net(low)
+        terms = {"charbonnier": losses.charbonnier(pred, high, config.charbonnier_epsilon)}
+        total = terms["charbonnier"]
+        if config.frequency > 0:
+            terms["frequency"] = losses.frequency(pred, high)
+            total = total + self._coefficient("frequency", config.frequency, terms["frequency"], total) * terms["frequency"]
+        if features is not None:
+            with _autocast(self.device):
+                terms["feature"] = losses.feature(pred, high, features)
+            total = total + self._coefficient("feature", config.feature, terms["feature"], total) * terms["feature"]
+        return {"loss": total, **terms}
+
+    def _coefficient(self, name: str, share: float, term: Tensor, rest: Tensor) -> float:
+        if name not in self.coefficients:
+            self.coefficients[name] = losses.coefficient_for_share(share, term, rest)
+        return self.coefficients[name]
+
+    def _update(self, loss: Tensor) -> None:
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.optimiser.clip)
+        if not torch.isfinite(norm):
+            self.skipped += 1
+            return
+        self.optimiser.step()
+        # Warm-started, so that a short training does not average over its beginning.
+        decay = min(self.config.optimiser.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for averaged, current in zip(self.ema.parameters(), self.net.parameters(), strict=True):
+                averaged.lerp_(current, 1 - decay)
+
+    def _report(self, share: float, rate: float, terms: dict[str, Tensor], started: float) -> None:
+        config, validated = self.config, {}
+        if self.step % config.validate_every == 0:
+            validated = {k: v for k, v in self.validate().items() if isinstance(v, float)}
+        if self.step % _LOG_EVERY == 0 or validated:
+            values = {name: round(float(term.detach()), 6) for name, term in terms.items()} | validated
+            seconds = round(self.seconds(started), 2)
+            self.folder.log({"step": self.step, "seconds": seconds, "learning_rate": rate, **values})
+            done, total, unit = float(self.step), float(config.steps or 0), "steps"
+            if config.time_budget is not None:
+                done, total, unit = min(share, 1.0) * config.time_budget, config.time_budget, "s"
+            self.progress(Progress("train", done, total, unit, f"step {self.step}", values))
+        if self.step % config.sample_every == 0:
+            self._sample()
+        if self.step % config.checkpoint_every == 0:
+            self._checkpoint(started)
+
+    @torch.no_grad()
+    def _sample(self) -> None:
+        if self.validation is None:
+            return
+        low, high = (tensor[:3] for tensor in self._pairs(self.validation, augmented=False))
+        nearest = torch.nn.functional.interpolate(low, size=high.shape[-2:], mode="nearest")
+        panels = [nearest, self.ema.interpolate(low), self.ema(low), high]
+        self.folder.save_sample(self.step, [panel.cpu() for panel in panels])
+
+    def _checkpoint(self, started: float) -> None:
+        tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
+        tensors |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
+        tensors |= optimiser_tensors(self.optimiser)
+        state = {"step": self.step, "seconds": self.seconds(started), "skipped": self.skipped}
+        self.folder.save_checkpoint(tensors, state | {"coefficients": self.coefficients})
+
+    def _resume(self) -> None:
+        found = self.folder.load_checkpoint()
+        if found is None:
+            return
+        tensors, state = found
+        for prefix, net in (("net.", self.net), ("ema.", self.ema)):
+            net.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        restore_optimiser(self.optimiser, tensors)
+        self.step, self.spent, self.skipped = state["step"], state["seconds"], state["skipped"]
+        self.coefficients = state["coefficients"]
+
+    def _feature_net(self) -> FeatureNet:
+        known = self.folder.load_net("feature_net")
+        if known is not None:
+            net = FeatureNet().to(self.device)
+            net.load_state_dict(known)
+            return net.eval().requires_grad_(False)
+
+        def sharp(step: int) -> Tensor:
+            batch = self.sampler.draw((1 << 40) + step, self.config.patch.batch)
+            return (batch.high * batch.scale + batch.shift).to(self.device)
+
+        net = train_feature_net(
+            sharp,
+            steps=self.config.loss.feature_net_steps,
+            seed=self.config.seed,
+            device=self.device,
+            progress=self.progress,
+        )
+        self.folder.save_net("feature_net", net)
+        return net
+
+
+def _names(sources: list[Source]) -> list[str]:
+    """Return the acquisition of each validation crop, in the order in which `PatchSampler.crops` gives them."""
+    counts: dict[str, int] = {}
+    for source in sources:
+        planes = source.high.shape[0] * source.high.shape[2]
+        counts[source.acquisition] = counts.get(source.acquisition, 0) + planes
+    return [name for name, count in counts.items() for _ in range(min(count, _VALIDATION_IMAGES))]
+
+
+def _autocast(device: torch.device) -> torch.autocast:
+    """Return bfloat16 autocast where the hardware has it, else a context that does nothing."""
+    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bool(fast) and device.type in ("cuda", "cpu"))
+
+
+def _save(
+    config: TrainConfig,
+    folder: RunFolder,
+    manifests: tuple[Manifest, ...],
+    session: _Session,
+    *,
+    metrics: Mapping[str, Any],
+    seconds: float,
+) -> None:
+    from superres import __version__
+
+    architecture = session.architecture
+    radius, stride = architecture.receptive_radius, architecture.stride
+    trained = [item for manifest in manifests for item in manifest.of_split("train")]
+    header = ModelHeader(
+        name=config.name,
+        architecture=architecture.to_json(),
+        factor=config.factor,
+        channels=architecture.channels,
+        receptive_radius=(0, radius, radius),
+        stride=(1, stride, stride),
+        intensity=config.intensity.model_dump(mode="json"),
+        degradation=[step.model_dump(mode="json", exclude_none=True) for step in config.degrade],
+        training={
+            "manifests": [{"name": manifest.name, "sha256": manifest.sha256} for manifest in manifests],
+            "acquisitions": [{"id": a.id, "licence": a.licence, "credit": a.credit} for a in trained],
+            "steps": session.step,
+            "seconds": round(seconds, 1),
+            "config": config.model_dump(mode="json"),
+        },
+        metrics=metrics,
+        version=__version__,
+    )
+    save_model_file(folder.model, header, to_numpy(session.ema.state_dict()))
+
+

@@ -1,0 +1,34 @@
+"""Loss terms on normalised intensities, and the rule that weighs them by their share of the whole."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from superres.nets import FeatureNet
+
+
+def charbonnier(pred: Tensor, high: Tensor, epsilon: float) -> Tensor:
+    """Return the mean of ``sqrt(difference**2 + epsilon**2)``: L1 with a smooth bottom."""
+    return torch.sqrt((pred - high) ** 2 + epsilon**2).mean()
+
+
+def frequency(pred: Tensor, high: Tensor) -> Tensor:
+    """Return the mean modulus of the difference of the spectra: sparse errors of texture count like dense ones."""
+    spectrum = torch.fft.rfft2(pred.float() - high.float(), norm="ortho")
+    # abs() of a complex zero has no gradient; the small constant keeps it finite.
+    return torch.sqrt(spectrum.real**2 + spectrum.imag**2 + 1e-12).mean()
+
+
+def feature(pred: Tensor, high: Tensor, net: FeatureNet) -> Tensor:
+    """Return the mean L1 distance between the activations of prediction and truth, equal weight per stage."""
+    with torch.no_grad():
+        wanted = net.features(high)
+    distances = [(a - b).abs().mean() for a, b in zip(net.features(pred), wanted, strict=True)]
+    return torch.stack(distances).mean()
+
+
+def coefficient_for_share(share: float, term: Tensor, rest: Tensor) -> float:
+    """Return the factor that makes `term` this share of ``rest + factor * term``."""
+    value = float(term.detach())
+    return share / (1 - share) * float(rest.detach()) / value if value > 0 else 0.0

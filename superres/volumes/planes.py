@@ -1,0 +1,74 @@
+"""Single planes in PNG or JPEG files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+from numpy.typing import NDArray
+from PIL.Image import DecompressionBombError
+
+from superres.errors import InputError
+from superres.volumes.axes import Region, TczyxArray, resolve_axes
+from superres.volumes.volume import Calibration, Volume, make_volume
+
+
+class PlaneFile:
+    """One compressed plane; decoded when first read, because these formats cannot be read in part.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    shape : tuple of int
+        (Y, X) or (Y, X, samples).
+    dtype : numpy.dtype
+        As decoded.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.path = path
+        self.shape = shape
+        self.dtype = dtype
+        self._pixels: NDArray[Any] | None = None
+
+    def __reduce__(self) -> tuple[type[PlaneFile], tuple[Path, tuple[int, ...], np.dtype[Any]]]:
+        return PlaneFile, (self.path, self.shape, self.dtype)
+
+    def __getitem__(self, region: Region) -> NDArray[Any]:
+        if self._pixels is None:
+            self._pixels = self._decode()
+        return self._pixels[region]
+
+    def _decode(self) -> NDArray[Any]:
+        try:
+            pixels = np.asarray(iio.imread(self.path, plugin="pillow"))
+        except (OSError, ValueError, SyntaxError, DecompressionBombError) as error:
+            raise InputError(f"{self.path}: damaged or truncated ({error}); write or copy the file again") from None
+        if pixels.shape != self.shape:
+            raise InputError(f"{self.path}: decoded to shape {pixels.shape}, the header says {self.shape}")
+        return pixels
+
+
+def open_plane(
+    path: Path, *, format: str, axes: str | None = None, voxel_size: Sequence[float] | None = None
+) -> Volume:
+    """Open a PNG or JPEG; the voxel size stays unknown, because their resolution means print.
+
+    Raises
+    ------
+    InputError
+        When the file is damaged or holds colours.
+    """
+    try:
+        properties = iio.improps(path, plugin="pillow")
+    except (OSError, ValueError, SyntaxError, DecompressionBombError) as error:
+        raise InputError(f"{path}: not a readable {format} ({error}); write or copy the file again") from None
+    shape = tuple(int(size) for size in properties.shape)
+    found = {2: "YX", 3: "YXS", 4: "QYXS"}[len(shape)]
+    letters = resolve_axes(found, shape, given=axes, path=path)
+    array = TczyxArray(PlaneFile(path, shape, np.dtype(properties.dtype)), letters)
+    return make_volume([array], Calibration(), axes=letters, format=format, source=path, voxel_size=voxel_size)

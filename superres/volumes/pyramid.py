@@ -1,0 +1,71 @@
+"""Coarser levels of a store: streaming averages, chunk by chunk, so that memory stays bounded."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorstore as ts
+from numpy.typing import NDArray
+
+
+def mean_pooled(block: NDArray[Any], steps: Sequence[int]) -> NDArray[Any]:
+    """Average a block over cells of `steps` voxels, in its own dtype.
+
+    Integers are summed exactly and rounded half to even, which shifts no mean. Cells at an odd end average what there
+    is of them. NaN spreads to the whole cell.
+
+    Parameters
+    ----------
+    block : ndarray, (z, y, x)
+        Integers or floating-point numbers.
+    steps : sequence of int
+        Voxels per cell, ZYX.
+    """
+    # From an array, not lazily from the store, whose chunks would be added up in any order.
+    return np.asarray(ts.downsample(ts.array(block), list(steps), "mean").read().result())
+
+
+def reduce_region(
+    below: Any, region: Sequence[slice], steps: Sequence[int], chunk: tuple[int, int, int]
+) -> NDArray[Any]:
+    """Compute a region of one level from the level below it.
+
+    Parameters
+    ----------
+    below : tensorstore.TensorStore, (z, y, x)
+        The finer level.
+    region : sequence of slice
+        ZYX voxels of the coarser level.
+    steps : sequence of int
+        Voxels of `below` per voxel of the coarser level, ZYX.
+    chunk : tuple of int
+        ZYX voxels computed at a time; the memory taken beyond the result is that of ``prod(steps)`` chunks.
+
+    Returns
+    -------
+    ndarray, (z, y, x)
+        In the dtype of `below`.
+    """
+    result = np.empty([item.stop - item.start for item in region], below.dtype.numpy_dtype)
+    starts = [range(item.start, item.stop, size) for item, size in zip(region, chunk, strict=True)]
+    for start in itertools.product(*starts):
+        stop = [min(s + size, item.stop) for s, size, item in zip(start, chunk, region, strict=True)]
+        source = tuple(
+            slice(a * f, min(b * f, end)) for a, b, f, end in zip(start, stop, steps, below.shape, strict=True)
+        )
+        target = tuple(slice(a - item.start, b - item.start) for a, b, item in zip(start, stop, region, strict=True))
+        # Clipped above, because tensorstore raises where NumPy clips.
+        result[target] = mean_pooled(below[source].read().result(), steps)
+    return result
+
+
+def display_window(level: NDArray[Any]) -> tuple[float, float, float, float]:
+    """Choose what a viewer shows of one channel: lowest, highest, first and last grey level of the window."""
+    finite = level[np.isfinite(level)] if level.dtype.kind == "f" else level.ravel()
+    if finite.size == 0:
+        return (0.0, 1.0, 0.0, 1.0)
+    lowest, start, end, highest = (float(v) for v in np.percentile(finite, (0, 0.1, 99.9, 100)))
+    return (lowest, highest, start, end) if end > start else (lowest, highest, lowest, max(highest, lowest + 1.0))

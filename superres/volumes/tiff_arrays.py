@@ -1,0 +1,233 @@
+"""Voxels of TIFF series: memory-mapped where they lie in one piece, decoded segment by segment elsewhere.
+
+`tifffile.aszarr` is not used: its chunk is a whole plane and it cannot be pickled.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+import weakref
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from superres.errors import InputError
+from superres.volumes.axes import Region
+
+# Decoded strips or tiles kept: enough for the strips below one tile of a 64-plane slab of 2048-voxel rows.
+_CACHE_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class MappedTiff:
+    """A series whose voxels lie in one piece: mapped anew at every read, so that no handle stays open.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    offset : int
+        Bytes before voxel 0.
+    shape : tuple of int
+        Axes in file order.
+    dtype : numpy.dtype
+        With the file's byte order.
+    """
+
+    path: Path
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def __getitem__(self, region: Region) -> NDArray[Any]:
+        try:
+            voxels = np.memmap(self.path, dtype=self.dtype, mode="r", offset=self.offset, shape=self.shape)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.path}: changed or vanished since it was opened ({error})") from None
+        return np.array(voxels[region])
+
+
+class PagedTiff:
+    """A series of compressed, tiled or scattered pages; only the strips or tiles of a region are decoded.
+
+    Parameters
+    ----------
+    path : Path
+        The file that the series starts in.
+    level : int
+        Pyramid level, 0 the finest.
+    shape : tuple of int
+        Axes in file order; the last ones are those of a page.
+    dtype : numpy.dtype
+        Native byte order.
+    lsm : bool
+        Whether tifffile may read the file as LSM (see `superres.volumes.tiff`).
+    """
+
+    def __init__(self, path: Path, level: int, shape: tuple[int, ...], dtype: np.dtype[Any], lsm: bool = True) -> None:
+        self.path = path
+        self.level = level
+        self.shape = shape
+        self.dtype = dtype
+        self.lsm = lsm
+        self._lock = threading.RLock()
+        self._series: tifffile.TiffPageSeries | None = None
+        self._cache: OrderedDict[tuple[int, int], NDArray[Any]] = OrderedDict()
+        self._cached = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PagedTiff, (self.path, self.level, self.shape, self.dtype, self.lsm)
+
+    def __getitem__(self, region: Region) -> NDArray[Any]:
+        series = self._open()
+        page_ndim = series.keyframe.ndim
+        leading = region[: len(region) - page_ndim]
+        page_region = region[len(region) - page_ndim :]
+        block = np.empty([item.stop - item.start for item in region], self.dtype)
+        if block.size == 0:
+            return block
+        pages = block.reshape(-1, *block.shape[len(leading) :])
+        positions = itertools.product(*(range(item.start, item.stop) for item in leading))
+        for plane, position in zip(pages, positions, strict=True):
+            index = int(np.ravel_multi_index(position, self.shape[: len(leading)])) if position else 0
+            self._read_page(index, page_region, plane)
+        return block
+
+    def _open(self) -> tifffile.TiffPageSeries:
+        with self._lock:
+            if self._series is None:
+                file = tifffile.TiffFile(self.path, is_lsm=None if self.lsm else False)
+                weakref.finalize(self, file.close)
+                self._series = file.series[0].levels[self.level]
+            return self._series
+
+    def _read_page(self, index: int, region: Region, out: NDArray[Any]) -> None:
+        """Fill `out` with a region of page `index`; both have the axes of a page."""
+        page = self._open()[index]
+        if page is None:
+            raise InputError(f"{self.path}: plane {index} is missing; the file is truncated or part of a set")
+        grid = _SegmentGrid(page.keyframe)
+        # Pages have axes (sample, depth, length, width, sample) inside tifffile, most of them of length 1.
+        normalized = _expand(region, page.keyframe)
+        target = out.reshape([item.stop - item.start for item in normalized])
+        for segment in grid.overlapping(normalized):
+            start = grid.start(segment)
+            data = self._segment(page, index, segment)
+            source, destination = _overlap(normalized, start, data.shape)
+            target[destination] = data[source]
+
+    def _segment(self, page: Any, index: int, segment: int) -> NDArray[Any]:
+        """Return a decoded strip or tile, (sample, depth, length, width, sample)."""
+        key = (index, segment)
+        with self._lock:
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
+        data = self._decode(page, index, segment)
+        with self._lock:
+            if key not in self._cache:
+                self._cache[key] = data
+                self._cached += data.nbytes
+            while self._cached > _CACHE_BYTES and len(self._cache) > 1:
+                self._cached -= self._cache.popitem(last=False)[1].nbytes
+        return data
+
+    def _decode(self, page: Any, index: int, segment: int) -> NDArray[Any]:
+        keyframe = page.keyframe
+        arguments: dict[str, Any] = {"_fullsize": False}
+        if keyframe.compression in {6, 7, 34892, 33007}:  # the JPEG family keeps its tables outside the segments
+            arguments |= {"jpegtables": page.jpegtables, "jpegheader": keyframe.jpegheader}
+        encoded = self._read_segment(page, index, segment)
+        try:
+            data, _, shape = keyframe.decode(encoded, segment, **arguments)
+        # tifffile and the codecs of imagecodecs raise these on damaged data
+        except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{self.path}: plane {index}, block {segment} cannot be decoded ({_one_line(error)}); "
+                "the file is damaged, copy or export it again"
+            ) from None
+        if data is None or data.size < math.prod(shape):
+            raise InputError(f"{self.path}: plane {index}, block {segment} holds too few voxels; the file is truncated")
+        result: NDArray[Any] = np.asarray(data, dtype=self.dtype).reshape(1, *shape)
+        return result
+
+    def _read_segment(self, page: Any, index: int, segment: int) -> bytes:
+        offset, count = page.dataoffsets[segment], page.databytecounts[segment]
+        with self._lock:
+            handle = page.parent.filehandle
+            closed = handle.closed  # the further files of a multi-file set are opened only while they are read
+            try:
+                if closed:
+                    handle.open()
+                handle.seek(offset)
+                encoded: bytes = handle.read(count)
+            except OSError as error:
+                raise InputError(f"{handle.path}: cannot be read ({error.strerror}); check that it is there") from None
+            finally:
+                if closed and not handle.closed:
+                    handle.close()
+        if count == 0 or len(encoded) < count:
+            raise InputError(
+                f"{handle.path}: plane {index}, block {segment} holds {len(encoded)} of {count} bytes; "
+                "the file is truncated, copy or export it again"
+            )
+        return encoded
+
+
+class _SegmentGrid:
+    """Where the strips or tiles of a page lie, in axes (sample, depth, length, width, sample)."""
+
+    def __init__(self, keyframe: Any) -> None:
+        samples, depth, length, width, contig = keyframe.shaped
+        if keyframe.is_tiled:
+            block = (1, keyframe.tiledepth, keyframe.tilelength, keyframe.tilewidth, contig)
+        else:
+            block = (1, 1, min(keyframe.rowsperstrip or length, length), width, contig)
+        self.block = block
+        self.counts = [-(-size // step) for size, step in zip((samples, depth, length, width), block, strict=False)]
+
+    def overlapping(self, region: Region) -> list[int]:
+        """Return the indices of the segments that a region touches."""
+        ranges = [
+            range(item.start // step, -(-item.stop // step)) for item, step in zip(region, self.block[:4], strict=False)
+        ]
+        return [int(np.ravel_multi_index(position, self.counts)) for position in itertools.product(*ranges)]
+
+    def start(self, segment: int) -> tuple[int, ...]:
+        """Return the first voxel of a segment."""
+        position = np.unravel_index(segment, self.counts)
+        return (*(int(p) * step for p, step in zip(position, self.block, strict=False)), 0)
+
+
+def _expand(region: Region, keyframe: Any) -> Region:
+    """Give a region over a page's axes the five axes (sample, depth, length, width, sample) of tifffile's pages."""
+    axes = keyframe.axes
+    one = slice(0, 1)
+    return (
+        region[0] if axes[0] == "S" else one,
+        region[axes.index("Z")] if "Z" in axes else one,
+        region[axes.index("Y")],
+        region[axes.index("X")],
+        region[-1] if axes[-1] == "S" else one,
+    )
+
+
+def _overlap(region: Region, start: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Region, Region]:
+    """Return what of a segment lies in `region`, and where in it."""
+    source, destination = [], []
+    for item, first, size in zip(region, start, shape, strict=True):
+        begin, end = max(item.start, first), min(item.stop, first + size)
+        source.append(slice(begin - first, end - first))
+        destination.append(slice(begin - item.start, end - item.start))
+    return tuple(source), tuple(destination)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,60 @@
+"""What all tests share: few threads, no time limits that a busy machine would break, reasons for what is skipped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# Before NumPy and torch load: on a shared machine more threads than cores make tests slower, not faster.
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, str(min(2, os.cpu_count() or 1)))
+
+hypothesis.settings.register_profile(
+    "superres", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("superres")
+
+
+def _no_real_data() -> str | None:
+    root = os.environ.get("SUPERRES_DATA")
+    if not root:
+        return "real images: set SUPERRES_DATA to the folder that the manifests refer to"
+    return None if Path(root).is_dir() else f"real images: SUPERRES_DATA={root} is not a folder"
+
+
+def _no_screen() -> str | None:
+    if not sys.platform.startswith("linux") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        return None
+    return "napari needs a screen: there is no DISPLAY; install xvfb and run the tests through xvfb-run -a"
+
+
+def _no_cuda() -> str | None:
+    import torch
+
+    return None if torch.cuda.is_available() else "needs a CUDA device"
+
+
+def _no_slurm() -> str | None:
+    return None if shutil.which("sbatch") else "needs SLURM: there is no sbatch"
+
+
+_NEEDS = {"realdata": _no_real_data, "napari": _no_screen, "gpu": _no_cuda, "slurm": _no_slurm}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for marker, why_not in _NEEDS.items():
+        marked = [item for item in items if item.get_closest_marker(marker) is not None]
+        reason = why_not() if marked else None
+        for item in marked if reason else ():
+            item.add_marker(pytest.mark.skip(reason=str(reason)))
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Return the root of the real images; for tests marked realdata."""
+    return Path(os.environ["SUPERRES_DATA"])
