@@ -7,9 +7,10 @@ Results go to stdout, all else to stderr. Exit codes: 0 done, 1 some inputs of a
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -22,7 +23,6 @@ from superres.errors import InputError, MissingFileError, SuperresError
 from superres.progress import Progress, ProgressCallback
 
 if TYPE_CHECKING:
-    from superres.config import UpscaleConfig
     from superres.inference import UpscaleSummary
 
 IMAGE_SUFFIXES = (".tif", ".tiff", ".btf", ".png", ".jpg", ".jpeg", ".zarr")
@@ -96,7 +96,7 @@ def demo(
         from superres.demo import run_demo
 
         result = run_demo(out, quick=quick, progress=progress)
-        cli_output.show_demo(result)
+    cli_output.show_demo(result)
 
 
 @app.command(
@@ -107,6 +107,7 @@ def demo(
 def info(
     path: Annotated[Path, typer.Argument(help="An image, a volume, a model file or a run folder.")],
     axes: Annotated[str | None, typer.Option(help="Axes where the file does not tell, such as ZYX.")] = None,
+    overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell what an image or a model is: axes, sizes, voxel size; factor, training, figures."""
@@ -116,9 +117,13 @@ def info(
 
             cli_output.show_model(load_model_file(path), as_json=as_json)
         else:
+            from superres.config import UpscaleConfig, load_config
             from superres.volumes import open_volume
 
-            cli_output.show_volume(open_volume(path, axes=axes), axes_given=axes is not None, as_json=as_json)
+            # The settings of `upscale` that say how a file is to be read.
+            config = load_config(UpscaleConfig, None, overrides or (), model=path, axes=axes)
+            volume = open_volume(path, axes=config.axes, voxel_size=config.voxel_size)
+            cli_output.show_volume(volume, axes_given=config.axes is not None, as_json=as_json)
 
 
 @app.command(
@@ -140,7 +145,8 @@ def train(
         config = load_config(TrainConfig, recipe, overrides or ())
         from superres import training
 
-        cli_output.show_training(training.train(config, out, progress=progress), as_json=as_json)
+        result = training.train(config, out, progress=progress)
+    cli_output.show_training(result, as_json=as_json)
 
 
 @app.command(
@@ -159,17 +165,18 @@ def upscale(
     """Upscale volumes into multiscale OME-Zarr; run it again to resume a stopped one."""
     with _job(RESUMES) as progress:
         from superres.config import UpscaleConfig, load_config
-        from superres.modelfile import read_model_header
 
         config = load_config(UpscaleConfig, None, overrides or (), model=model)
-        read_model_header(config.model)
         stores = _stores(inputs, out)
+        from superres import inference
+
+        one = partial(inference.upscale, config=config, predictor=inference.load_model(config.model, config.device))
         if len(inputs) == 1 and not _is_collection(inputs[0]):
             ((source, store),) = stores.items()
-            outcome = Outcome({source: _upscale_one(source, store, config, progress)}, {})
+            outcome = Outcome({source: one(source, store, progress=progress)}, {})
         else:
-            outcome = _upscale_batch(stores, config, progress)
-    cli_output.show_upscaled(*outcome, as_json=as_json)
+            outcome = _upscale_batch(stores, one, progress)
+    cli_output.show_upscaled(outcome.summaries, outcome.failures, as_json=as_json)
     if outcome.failures:
         raise typer.Exit(1)
 
@@ -181,13 +188,7 @@ class Outcome(NamedTuple):
     failures: dict[Path, str]
 
 
-def _upscale_one(source: Path, store: Path, config: UpscaleConfig, progress: ProgressCallback) -> UpscaleSummary:
-    from superres import inference
-
-    return inference.upscale(source, store, config, progress=progress)
-
-
-def _upscale_batch(stores: dict[Path, Path], config: UpscaleConfig, progress: ProgressDisplay) -> Outcome:
+def _upscale_batch(stores: dict[Path, Path], one: Callable[..., UpscaleSummary], progress: ProgressCallback) -> Outcome:
     """Upscale one after the other; one that fails is remembered and does not keep the others from being done."""
     summaries: dict[Path, UpscaleSummary] = {}
     failures: dict[Path, str] = {}
@@ -198,7 +199,7 @@ def _upscale_batch(stores: dict[Path, Path], config: UpscaleConfig, progress: Pr
             progress(replace(event, note=f"{name}, {event.note}" if event.note else name))
 
         try:
-            summaries[source] = _upscale_one(source, store, config, named)
+            summaries[source] = one(source, store, progress=named)
         except SuperresError as error:
             failures[source] = str(error)
         except Exception as error:  # a night's batch must outlive one file; the traceback is shown, the exit code is 1
@@ -283,7 +284,8 @@ def evaluate(
         config = load_config(EvaluateConfig, None, overrides or (), model=model, manifests=tuple(manifest))
         from superres import evaluation
 
-        cli_output.show_evaluation(evaluation.evaluate(config, out, progress=progress), as_json=as_json)
+        result = evaluation.evaluate(config, out, progress=progress)
+    cli_output.show_evaluation(result, as_json=as_json)
 
 
 def main() -> None:

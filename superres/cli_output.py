@@ -62,7 +62,7 @@ def warnings_as_lines() -> Iterator[None]:
 def _print_message(console: Console, label: str, style: str, message: str, *, indent: int = 0) -> None:
     """Print plain text, never read as markup, broken between words on a terminal and never inside a path."""
     width = console.width if console.is_terminal else sys.maxsize
-    lines = []
+    lines: list[str] = []
     for line in f"{label}{message}".splitlines():
         margin = " " * (indent or len(line) - len(line.lstrip()))
         broken = textwrap.wrap(
@@ -114,19 +114,19 @@ def show_volume(volume: Volume, *, axes_given: bool, as_json: bool) -> None:
     if as_json:
         _print_json(_volume_facts(volume) | {"axes_from": how})
         return
-    shape = volume.shape
+    size = _bytes(math.prod(int(n) for n in volume.shape) * volume.dtype.itemsize)
+    levels = ", ".join(" x ".join(str(n) for n in level.shape[-3:]) for level in volume.levels)
     facts = {
         "format": volume.format,
         "axes": f"{volume.axes}, {how}",
-        "shape": f"{_sizes('TCZYX', shape)} ({_bytes(math.prod(shape) * volume.dtype.itemsize)})",
+        "shape": f"{_sizes('TCZYX', volume.shape)} ({size})",
         "values": str(volume.dtype),
-        "chunks": _sizes("TCZYX", volume.levels[0].chunksize),
-        "levels": f"{len(volume.levels)}: " + ", ".join("x".join(map(str, one.shape[-3:])) for one in volume.levels)
-        if len(volume.levels) > 1 else "1",
+        "chunks": _sizes("TCZYX", [int(n) for n in volume.levels[0].chunksize]),
+        "levels": f"{len(volume.levels)} (ZYX {levels})" if len(volume.levels) > 1 else "1",
         "voxel size": voxel_size_text(volume.voxel_size),
         "channels": ", ".join(volume.channel_names),
         "time step": f"{volume.time_step:g} s" if volume.time_step is not None else "",
-    }  # fmt: skip
+    }
     _show_facts(str(volume.source), facts)
 
 
@@ -183,7 +183,8 @@ def show_model(model: ModelFile, *, as_json: bool) -> None:
     training = header.training
     preset = training.get("config", {}).get("model", {}).get("preset")
     names = ", ".join(manifest["name"] for manifest in training.get("manifests", []))
-    trained_on = f"{names} ({len(training.get('acquisitions', []))} acquisitions)" if names else "not told"
+    count = len(training.get("acquisitions", []))
+    trained_on = f"{names} ({count} acquisition{'s' if count != 1 else ''})" if names else "not told"
     facts = {
         "name": header.name,
         "factor": _sizes("ZYX", header.factor),
@@ -291,8 +292,6 @@ def show_evaluation(evaluation: Evaluation, *, as_json: bool) -> None:
         _print_json({"report": evaluation.report, "data": evaluation.data, **figures})
         return
     _show_scores(evaluation)
-    for warning in evaluation.warnings:
-        _print_message(ERR, "warning: ", "bold yellow", warning)
     _show_facts("Written", {"report": str(evaluation.report), "figures": str(evaluation.data)})
 
 
@@ -308,6 +307,8 @@ def _show_scores(evaluation: Evaluation) -> None:
     if len(evaluation.acquisitions) > 1:
         table.add_row("mean", *_cells(evaluation.methods, evaluation.mean))
     OUT.print(table)
+    for warning in evaluation.warnings:
+        _print_message(ERR, "warning: ", "bold yellow", warning)
     gain = evaluation.gains.get(evaluation.reference)
     if gain is not None:
         spread = "" if math.isnan(gain.psnr.low) else f", 95 % {gain.psnr.low:+.2f} to {gain.psnr.high:+.2f}"
@@ -328,4 +329,5 @@ def _cells(methods: Sequence[str], scores: Mapping[str, Scores]) -> list[Text]:
 def show_demo(result: DemoResult) -> None:
     """Print the scores of the demo and where everything lies."""
     _show_scores(result.evaluation)
-    _show_facts("Made", {"store": str(result.store), "report": str(result.report), "model": str(result.model)})
+    facts = {"store": result.store, "picture": result.picture, "report": result.report, "model": result.model}
+    _show_facts("Made", {name: str(path) for name, path in facts.items()})

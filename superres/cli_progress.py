@@ -42,7 +42,7 @@ class _Stage:
     def count(self) -> str:
         if self.event.unit == "s":
             return f"{_minutes(self.event.done)}/{_minutes(self.event.total)}"
-        return f"{self.event.done:.0f}/{self.event.total:.0f} {self.event.unit}".rstrip()
+        return f"{int(self.event.done)}/{int(self.event.total)} {self.event.unit}".rstrip()
 
     @property
     def rate(self) -> float:
@@ -53,7 +53,9 @@ class _Stage:
     def speed(self) -> str:
         if self.event.done <= self.first or self.event.unit == "s":
             return ""
-        return f"{self.rate:.3g}/s" if self.rate >= 1 else f"{1 / self.rate:.3g} s each"
+        if self.rate < 1:
+            return f"{1 / self.rate:.3g} s each"
+        return f"{self.rate:.3g}/s" if self.rate < 100 else f"{self.rate:.0f}/s"
 
     def clock(self, now: float) -> str:
         if self.finished:
@@ -120,11 +122,15 @@ class ProgressDisplay:
 
     def _render(self) -> RenderableType:
         now = time.monotonic()
-        bars = Table.grid(padding=(0, 1))
-        for name, stage in list(self._stages.items()):
-            bar = ProgressBar(total=stage.event.total, completed=stage.event.done, width=22)
+        stages = list(self._stages.items())
+        rows = [(name, stage.count, stage.speed, stage.clock(now)) for name, stage in stages]
+        texts = sum(max(len(text) for text in column) + 1 for column in zip(*rows, strict=True))
+        width = min(max(self._console.width - texts - 1, 4), 30)
+        bars = Table.grid(padding=(0, 1, 0, 0))
+        for (name, count, speed, clock), (_, stage) in zip(rows, stages, strict=True):
             style = "green" if stage.finished else "cyan"
-            bars.add_row(name, bar, stage.count, stage.speed, Text(stage.clock(now), style=style))
+            bar = ProgressBar(stage.event.total, stage.event.done, width, complete_style=style, finished_style=style)
+            bars.add_row(name, bar, count, speed, Text(clock, style=style))
         remark = self._stages[self._latest].remark if self._latest else ""
         return Group(bars, Padding(Text(remark, style="dim"), (0, 0, 0, 2))) if remark else bars
 

@@ -58,9 +58,9 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _ranges_ascend(self) -> Self:
         for name, value in self:
-            if isinstance(value, tuple) and len(value) == 2 and all(isinstance(v, float) for v in value):
-                if value[0] > value[1]:
-                    raise ValueError(f"{name}: a range is [smallest, largest], got {list(value)}")
+            is_range = isinstance(value, tuple) and len(value) == 2 and all(isinstance(v, float) for v in value)
+            if is_range and value[0] > value[1]:
+                raise ValueError(f"{name}: a range is [smallest, largest], got {list(value)}")
         return self
 
 
@@ -286,9 +286,7 @@ class EvaluateConfig(Settings):
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
-def load_config(
-    kind: type[SettingsT], path: Path | None, overrides: Iterable[str] = (), **values: object
-) -> SettingsT:
+def load_config(kind: type[SettingsT], path: Path | None, overrides: Iterable[str] = (), **values: object) -> SettingsT:
     """Read a recipe, apply dotted overrides, check everything.
 
     Parameters

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,7 +88,7 @@ def save_model_file(path: Path, header: ModelHeader, weights: Mapping[str, NDArr
     metadata = {"format": FORMAT, _KEY: json.dumps(dataclasses.asdict(header), sort_keys=True)}
     partial = path.with_name(path.name + ".partial")
     save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, partial, metadata=metadata)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def read_model_header(path: Path) -> ModelHeader:

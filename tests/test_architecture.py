@@ -105,7 +105,6 @@ def test_module_keeps_the_house_rules(path: Path) -> None:
         ("zarr", {"volumes"}),
         ("tensorstore", {"volumes"}),
         ("typer", {"cli.py"}),
-        ("pydantic", {"config.py", "datasets"}),
     ],
 )
 def test_libraries_stay_in_their_rooms(library: str, rooms: set[str]) -> None:

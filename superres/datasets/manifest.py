@@ -1,89 +1,21 @@
-"""Which images a training or an evaluation uses, which of them belong together, and where they come from."""
+"""Reading manifests: which images a training or an evaluation uses, checked to be there and to be the right ones."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from superres.datasets.acquisition import Acquisition, Manifest
+from superres.datasets.duplicates import refuse_duplicates, refuse_same_files
 from superres.datasets.manifest_format import AcquisitionEntry, ManifestEntry, read_entry
 from superres.errors import InputError, MissingFileError
 
+__all__ = ["DATA_ROOT_VARIABLE", "Acquisition", "Manifest", "load_manifest", "load_manifests", "parse_manifest"]
+
 DATA_ROOT_VARIABLE = "SUPERRES_DATA"
-
-
-@dataclass(frozen=True, slots=True)
-class Acquisition:
-    """One specimen, field or volume: the unit of splits and of statistics.
-
-    Parameters
-    ----------
-    id : str
-        Unique within the manifest.
-    split : str
-        ``"train"``, ``"val"`` or ``"test"``.
-    high, low : tuple of Path
-        Image files. `low` is empty (low images are made by degrading `high`) or as long as `high` (real pairs).
-    axes : str or None
-        Axes of every file, where the files do not tell.
-    voxel_size : tuple of float or None
-        ZYX of `high` in micrometre; None where unknown.
-    grey_range : tuple of float or None
-        Black and white in grey levels; None where they are to be measured.
-    source, licence, credit : str
-        Origin, terms of use, and whom to name.
-    modality, note : str
-        For people; may be empty.
-    high_sha256, low_sha256 : tuple of str
-        SHA-256 of the files in `high` and `low`, in the same order.
-    """
-
-    id: str
-    split: str
-    high: tuple[Path, ...]
-    low: tuple[Path, ...]
-    axes: str | None
-    voxel_size: tuple[float | None, float | None, float | None]
-    grey_range: tuple[float, float] | None
-    source: str
-    licence: str
-    credit: str
-    modality: str = ""
-    note: str = ""
-    high_sha256: tuple[str, ...] = ()
-    low_sha256: tuple[str, ...] = ()
-
-    @property
-    def files(self) -> tuple[tuple[Path, str], ...]:
-        """Every file, high ones first, with its SHA-256."""
-        return (*zip(self.high, self.high_sha256, strict=True), *zip(self.low, self.low_sha256, strict=True))
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """A data set: its acquisitions, and the SHA-256 of the manifest file that lists them."""
-
-    name: str
-    description: str
-    path: Path
-    sha256: str
-    acquisitions: tuple[Acquisition, ...]
-
-    def of_split(self, split: str) -> tuple[Acquisition, ...]:
-        """Return the acquisitions of ``"train"``, ``"val"`` or ``"test"``, in the order of the manifest."""
-        return tuple(acquisition for acquisition in self.acquisitions if acquisition.split == split)
-
-    @property
-    def licences(self) -> tuple[str, ...]:
-        """Every licence that applies, each once, in the order of the manifest."""
-        return tuple(dict.fromkeys(acquisition.licence for acquisition in self.acquisitions))
-
-    @property
-    def credits(self) -> tuple[str, ...]:
-        """Everyone to be named, each once, in the order of the manifest."""
-        return tuple(dict.fromkeys(acquisition.credit for acquisition in self.acquisitions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +24,7 @@ class _Root:
 
     folder: Path
     origin: str
+    remedy: str = f"set the folder that holds the data with {DATA_ROOT_VARIABLE}=/folder or --set data_root=/folder"
 
 
 def load_manifest(path: Path, data_root: Path | None = None) -> Manifest:
@@ -119,6 +52,19 @@ def load_manifest(path: Path, data_root: Path | None = None) -> Manifest:
     return manifest
 
 
+def load_manifests(paths: Sequence[Path], data_root: Path | None = None) -> tuple[Manifest, ...]:
+    """Load manifests that are used together, and refuse an image that stands in two splits under any name.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        As `load_manifest`, and when a test or validation image is also trained on.
+    """
+    manifests = tuple(load_manifest(path, data_root) for path in paths)
+    refuse_duplicates(*manifests)
+    return manifests
+
+
 def parse_manifest(path: Path, data_root: Path | None = None) -> Manifest:
     """Read and check a manifest without looking at any image file; otherwise like `load_manifest`."""
     return _read(Path(path), data_root)[0]
@@ -131,13 +77,14 @@ def _read(path: Path, data_root: Path | None) -> tuple[Manifest, _Root]:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     manifest = Manifest(entry.name, entry.description, path, digest, acquisitions)
     _require_unique_ids(manifest)
-    require_disjoint_splits([manifest])
+    refuse_same_files(manifest)
     return manifest, root
 
 
 def _find_root(entry: ManifestEntry, path: Path, data_root: Path | None) -> _Root:
     if entry.root is not None:
-        return _Root(path.parent / entry.root, f"'root: {entry.root}' in the manifest")
+        origin = f"'root: {entry.root}' in the manifest"
+        return _Root(path.parent / entry.root, origin, "correct 'root' there, or remove it and set data_root")
     if data_root is not None:
         return _Root(Path(data_root), "the setting data_root")
     if os.environ.get(DATA_ROOT_VARIABLE):
@@ -164,12 +111,6 @@ def _acquisition(entry: AcquisitionEntry, manifest: ManifestEntry, folder: Path)
     )
 
 
-def _files(manifest: Manifest) -> Iterator[tuple[Acquisition, Path, str]]:
-    for acquisition in manifest.acquisitions:
-        for file, digest in acquisition.files:
-            yield acquisition, file, digest
-
-
 def _require_unique_ids(manifest: Manifest) -> None:
     ids = [acquisition.id for acquisition in manifest.acquisitions]
     repeated = [name for name in dict.fromkeys(ids) if ids.count(name) > 1]
@@ -180,43 +121,20 @@ def _require_unique_ids(manifest: Manifest) -> None:
         )
 
 
-def require_disjoint_splits(manifests: list[Manifest]) -> None:
-    """Refuse a file, or two files with the same SHA-256, in two splits; nothing is opened.
-
-    Raises
-    ------
-    InputError
-        Naming both places.
-    """
-    seen: dict[object, tuple[Acquisition, Path, Manifest]] = {}
-    for manifest in manifests:
-        for acquisition, file, digest in _files(manifest):
-            for key in (Path(os.path.abspath(file)), digest):  # noqa: PTH100 (no link is followed, no file touched)
-                first, other, where = seen.setdefault(key, (acquisition, file, manifest))
-                if first.split != acquisition.split:
-                    what = "the same file" if key != digest else "files with the same SHA-256"
-                    raise InputError(
-                        f"{what} in two splits: {other} ({first.split}, {first.id} in {where.path}) and {file} "
-                        f"({acquisition.split}, {acquisition.id} in {manifest.path}); expected every image in one "
-                        "split only: remove one of the two entries"
-                    )
-
-
 def _require_files(manifest: Manifest, root: _Root) -> None:
-    missing = [(acquisition.id, file) for acquisition, file, _ in _files(manifest) if not file.is_file()]
+    missing = [(acquisition.id, file) for acquisition, file, _ in manifest.files if not file.is_file()]
     if not missing:
         return
     name, file = missing[0]
     others = f" (and {len(missing) - 1} other files)" if len(missing) > 1 else ""
     raise MissingFileError(
         f"{file}: no such file{others}, listed for {name} in {manifest.path}; looked in {root.folder}, from "
-        f"{root.origin}; set the folder that holds the data with {DATA_ROOT_VARIABLE}=/folder or --set "
-        "data_root=/folder"
+        f"{root.origin}; {root.remedy}"
     )
 
 
 def _require_hashes(manifest: Manifest) -> None:
-    for acquisition, file, expected in _files(manifest):
+    for acquisition, file, expected in manifest.files:
         with file.open("rb") as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
         if found != expected:

@@ -120,7 +120,7 @@ def read_entry(path: Path) -> ManifestEntry:
     if not path.is_file():
         raise MissingFileError(f"{path}: no such manifest; give the path of a YAML file that lists acquisitions")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506 (a SafeLoader)
+        content = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):

@@ -126,7 +126,9 @@ def open_sources(
         voxels = sum(math.prod(source.high.shape[-3:]) * source.high.shape[0] for source in found)
         sources += [_weighted(source, voxels) for source in found]
     if not sources:
-        raise InputError("no usable image: " + ("; ".join(skipped) or "the manifests hold no acquisition of this split"))
+        raise InputError(
+            "no usable image: " + ("; ".join(skipped) or "the manifests hold no acquisition of this split")
+        )
     return sources, skipped
 
 
@@ -197,7 +199,8 @@ def _weighted(source: Source, voxels: int) -> Source:
 
 
 def _read(volume: Volume, t: int, c: int, z: int) -> NDArray[Any]:
-    return volume.read(t=t, c=c, z=slice(z, z + 1), y=slice(None), x=slice(None))[0]
+    plane: NDArray[Any] = volume.read(t=t, c=c, z=slice(z, z + 1), y=slice(None), x=slice(None))[0]
+    return plane
 
 
 class PatchSampler:

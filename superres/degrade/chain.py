@@ -116,9 +116,7 @@ def degrade_image(
     # One channel per image, so that planes and channels draw independent noise but share the (middle) parameters.
     planes = torch.from_numpy((high.reshape(c * z, 1, y, x).astype(np.float64) - black) / (white - black)).float()
     generator = torch.Generator().manual_seed(seed)
-    low = degrade(
-        planes, middle(steps), factor=factor, generator=generator, voxel_sizes=[voxel_size] * (c * z)
-    ).numpy()
+    low = degrade(planes, middle(steps), factor=factor, generator=generator, voxel_sizes=[voxel_size] * (c * z)).numpy()
     return (low * np.float32(white - black) + np.float32(black)).reshape(c, z, *low.shape[-2:]).astype(np.float32)
 
 

@@ -6,6 +6,7 @@ that beats them has beaten the best they can do.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -24,10 +25,13 @@ Triple = tuple[int, int, int]
 GAUSSIAN_SIGMAS = tuple(round(0.125 * 2 ** (i / 4), 3) for i in range(21))
 """Candidate sigmas of the Gaussian, 0.125 to 4 low voxels."""
 
-DECONVOLUTION_SIGMAS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4)
+DECONVOLUTION_SIGMAS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
 """Candidate sigmas of the point spread function, in low voxels."""
 
 DECONVOLUTION_ITERATIONS = (1, 2, 4, 8, 16, 32, 64)
+"""Candidate numbers of iterations."""
+
+_WORTHWHILE = 0.01  # decibel; more iterations that gain less end the search
 
 _REACH = 4.0  # sigmas at which a Gaussian is cut
 # Below this share of the brightest voxel a blurred estimate counts as dark, so that nothing is divided by rounding.
@@ -100,7 +104,7 @@ def gaussian(low: NDArray[Any], factor: Triple, *, sigma: float) -> NDArray[np.f
     ndarray
         float64, (z * fz, y * fy, x * fx).
     """
-    high = upsample(low, factor, "bicubic")
+    high = upsample(low, factor, how="bicubic")
     smooth: NDArray[np.float64] = gaussian_filter(high, _high_sigmas(sigma, factor), mode="reflect", truncate=_REACH)
     return smooth
 
@@ -123,7 +127,7 @@ def richardson_lucy(
     black : float
         Grey level without light.
     """
-    light = np.maximum(upsample(low, factor, "bicubic") - black, 0.0)
+    light = np.maximum(upsample(low, factor, how="bicubic") - black, 0.0)
     peak = float(light.max())
     if peak == 0:
         return light + black
@@ -136,7 +140,7 @@ def richardson_lucy(
 
 
 def apply_baseline(
-    name: str, low: NDArray[Any], factor: Triple, *, tuned: dict[str, Tuning], black: Sequence[float]
+    name: str, low: NDArray[Any], *, factor: Triple, tuned: dict[str, Tuning], black: Sequence[float]
 ) -> NDArray[np.float64]:
     """Run a baseline on every channel.
 
@@ -159,7 +163,7 @@ def apply_baseline(
     if name == "input":
         return low.astype(np.float64)
     if name in get_args(Interpolation):
-        return upsample(low, factor, name)  # type: ignore[arg-type]
+        return upsample(low, factor, how=name)  # type: ignore[arg-type]
     settings = tuned[name]
     if name == "gaussian":
         return np.stack([gaussian(channel, factor, sigma=settings.sigma) for channel in low])
@@ -182,10 +186,10 @@ def tune_gaussian(images: Sequence[TuningImage], factor: Triple, *, crop: int) -
 
 
 def tune_richardson_lucy(images: Sequence[TuningImage], factor: Triple, *, crop: int) -> Tuning:
-    """Find sigma and iterations with the best mean PSNR.
+    """Find sigma and iterations with the best mean PSNR: on a coarse grid first, then half a step around its best.
 
     With iterations the error first falls and then rises as noise is fitted, so for each sigma the search ends with
-    the first number of iterations that is worse than the one before.
+    the first number of iterations that gains nothing over the one before.
     """
 
     def run(image: TuningImage, tuning: Tuning) -> NDArray[np.float64]:
@@ -194,8 +198,15 @@ def tune_richardson_lucy(images: Sequence[TuningImage], factor: Triple, *, crop:
     best = []
     for sigma in DECONVOLUTION_SIGMAS:
         candidates = (Tuning(sigma, iterations) for iterations in DECONVOLUTION_ITERATIONS)
-        best.append(_best_of(candidates, run, images, _high_crop(crop, factor), until_worse=True))
-    return max(best, key=lambda tuning: tuning.psnr)
+        best.append(_best_of(candidates, run, images, _high_crop(crop, factor), worthwhile=_WORTHWHILE))
+    coarse = max(best, key=lambda tuning: tuning.psnr)
+    step = 2**0.25
+    near = itertools.product(
+        (coarse.sigma / step, coarse.sigma, coarse.sigma * step),
+        sorted({max(1, round(coarse.iterations * share)) for share in (0.75, 1.0, 1.5)}),
+    )
+    candidates = (Tuning(round(sigma, 3), iterations) for sigma, iterations in near)
+    return _best_of(candidates, run, images, _high_crop(crop, factor))
 
 
 def _best_of(
@@ -204,17 +215,17 @@ def _best_of(
     images: Sequence[TuningImage],
     crop: tuple[int, int],
     *,
-    until_worse: bool = False,
+    worthwhile: float = -math.inf,
 ) -> Tuning:
-    best: Tuning | None = None
+    """Return the best candidate; one that is not better than all before by `worthwhile` decibel ends the search."""
+    best = Tuning(math.nan, psnr=-math.inf)
     for candidate in candidates:
         values = [_psnr(image, run(image, candidate), crop) for image in images]
         scored = Tuning(candidate.sigma, candidate.iterations, math.fsum(values) / len(values))
-        if best is None or scored.psnr > best.psnr:
-            best = scored
-        elif until_worse:
+        gain = scored.psnr - best.psnr
+        best = scored if gain > 0 else best
+        if gain < worthwhile:
             break
-    assert best is not None
     return best
 
 
@@ -240,7 +251,9 @@ def _deconvolve(light: NDArray[np.float32], sigmas: tuple[float, float, float], 
     margin = [2 * (side // 2) for side in psf.shape]
     padded = np.pad(light, [(m, m) for m in margin], mode="symmetric")
     with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 in the dark, replaced by filter_epsilon
-        sharp = restoration.richardson_lucy(padded, psf, num_iter=iterations, clip=False, filter_epsilon=_DARK)
+        sharp = restoration.richardson_lucy(  # type: ignore[no-untyped-call]
+            padded, psf, num_iter=iterations, clip=False, filter_epsilon=_DARK
+        )
     z, y, x = (slice(m, m + n) for m, n in zip(margin, light.shape, strict=True))
     result: NDArray[np.float32] = sharp[z, y, x]
     return result

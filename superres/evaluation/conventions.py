@@ -34,10 +34,11 @@ DEFINITIONS = {
     "line": "least-squares line prediction = slope * truth + intercept, its R^2, and total intensity of the "
     "prediction over that of truth",
     "recorded_pairs": "truth is brought to the grey scale of the low image by one gain and offset per file and "
-    "channel (least squares on the middle scored plane); figures are on the low image's scale",
+    "channel (least squares on the smoothed scored planes, high binned to the low grid); figures are on "
+    "the low image's scale",
     "spectra": "mean of |FFT|^2 in rings, Hann window, mean subtracted, borders left out as for the scores",
-    "crops": f"up to {WINDOW} voxels wide; of the windows of the plane the one whose contrast in truth ranks at the "
-    "upper quartile; grey levels from the 0.5 to the 99.5 percentile of truth, the same for every picture",
+    "crops": f"up to {WINDOW} voxels wide; of the windows of the plane the one with a tenth of the others above it "
+    "in contrast of truth; grey levels from the 0.5 to the 99.5 percentile of truth, the same for every picture",
 }
 """What each figure is."""
 

@@ -70,7 +70,7 @@ def line_chart(lines: Sequence[Line], *, title: str, x_label: str, y_label: str,
     return "\n".join(parts)
 
 
-def nice_ticks(low: float, high: float, wanted: int = 6) -> list[float]:
+def nice_ticks(low: float, high: float, *, wanted: int = 6) -> list[float]:
     """Return round positions (1, 2 or 5 times a power of ten apart) from `low` to `high`."""
     rough = (high - low) / wanted
     power = 10.0 ** math.floor(math.log10(rough))
@@ -105,11 +105,11 @@ def _limits(values: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
 def _axes(frame: _Frame, x_label: str, y_label: str) -> list[str]:
     bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
     parts = []
-    for tick in nice_ticks(frame.y_low, frame.y_high, 5):
+    for tick in nice_ticks(frame.y_low, frame.y_high, wanted=5):
         y = frame.y(tick)
         parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{right}"/>')
         parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:.6g}</text>')
-    for tick in nice_ticks(frame.x_low, frame.x_high, 8):
+    for tick in nice_ticks(frame.x_low, frame.x_high, wanted=8):
         x = frame.x(tick)
         parts.append(f'<path class="axis" d="M{x:.1f} {bottom}v5"/>')
         parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{tick:.6g}</text>')

@@ -78,7 +78,7 @@ def ssim(truth: NDArray[Any], prediction: NDArray[Any], *, data_range: float) ->
     covariance; the mean leaves out the 5 pixels at every border, where the window is incomplete.
     """
     g, x = _pair(truth, prediction)
-    value = structural_similarity(
+    value = structural_similarity(  # type: ignore[no-untyped-call]
         g, x, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=data_range
     )
     return float(value)

@@ -99,7 +99,9 @@ def count(n: int, noun: str) -> str:
 def setting(value: Any) -> str:
     """Write a JSON-able setting as HTML, groups as ``name: value`` pairs."""
     if isinstance(value, Mapping):
-        return "; ".join(f"{escape(str(key))}: {setting(item)}" for key, item in value.items()) or "none"
+        pairs = [f"{escape(str(key))}: {setting(item)}" for key, item in value.items()]
+        long = any(isinstance(item, Mapping) or len(str(item)) > 40 for item in value.values())
+        return ("<br>" if long else "; ").join(pairs) or "none"
     if isinstance(value, list | tuple):
         lines = [setting(item) for item in value]
         nested = any(isinstance(item, Mapping) for item in value)

@@ -6,13 +6,13 @@ Texts and layout only; figures come from `results`, pictures from `exhibits` by 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from superres.evaluation.exhibits import Exhibit
 from superres.evaluation.figures import Line, Mark, line_chart, png_uri
@@ -38,6 +38,7 @@ _COLOURS = {
     MODEL: "#d1480f",
     "truth": "#111111",
 }
+_DECADES_BELOW = 1.5  # that much below the weakest power of truth a spectrum is still drawn
 
 
 def write_report(evaluation: Evaluation, exhibits: Sequence[Exhibit]) -> None:
@@ -71,7 +72,7 @@ def report_html(evaluation: Evaluation, exhibits: Sequence[Exhibit]) -> str:
 def _write(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def _subtitle(evaluation: Evaluation) -> str:
@@ -107,8 +108,8 @@ def _card(label: str, value: str, note: str) -> str:
 
 def _interval_words(interval: Interval, digits: int) -> str:
     if math.isnan(interval.low):
-        return f"n = {interval.n}: no interval"
-    return f"95 % interval {bounds(interval, digits)}, n = {interval.n}"
+        return f"n = {interval.n}, no interval"
+    return f"95\N{NO-BREAK SPACE}%: {bounds(interval, digits)}"
 
 
 def _warnings(evaluation: Evaluation) -> str:
@@ -124,7 +125,7 @@ def _acquisition(result: AcquisitionResult, exhibit: Exhibit, evaluation: Evalua
         *([f"{result.channels} channels"] if result.channels > 1 else []),
         f"{result.shape[0]} x {result.shape[1]} voxels (Y, X)",
         _voxel_words(result),
-        "R = " + ", ".join(f"{value:.6g}" for value in result.data_range) + f" grey levels ({result.data_range_from})",
+        f"R = {_different(result.data_range)} grey levels ({result.data_range_from})",
     ]
     origin = ". ".join(text for text in (result.source, result.credit, result.licence) if text)
     return "\n".join(
@@ -140,6 +141,11 @@ def _acquisition(result: AcquisitionResult, exhibit: Exhibit, evaluation: Evalua
             f'<p class="hint">{escape(origin)}</p></section>',
         ]
     )
+
+
+def _different(values: Sequence[float]) -> str:
+    """Write values, a repeated one once: channels on one grey scale share their R."""
+    return ", ".join(dict.fromkeys(f"{value:.6g}" for value in values))
 
 
 def _voxel_words(result: AcquisitionResult) -> str:
@@ -161,7 +167,7 @@ def _crops(exhibit: Exhibit) -> str:
     y, x = exhibit.corner
     note = (
         f"{exhibit.label}; {height} x {width} high voxels from (y, x) = ({y}, {x}); grey levels "
-        f"{exhibit.levels[0]:.4g} to {exhibit.levels[1]:.4g}; the ticks mark the line of the profile"
+        f"{exhibit.levels[0]:.5g} to {exhibit.levels[1]:.5g}; the ticks mark the line of the profile"
     )
     return f'<div class="crops" style="--n:{len(names)}">{"".join(figures)}</div><p class="hint">{escape(note)}</p>'
 
@@ -188,8 +194,12 @@ def _profile(exhibit: Exhibit) -> str:
 
 
 def _spectrum(exhibit: Exhibit) -> str:
-    with np.errstate(divide="ignore"):
-        lines = [_line(name, exhibit.frequencies, np.log10(power)) for name, power in exhibit.spectra.items()]
+    # A method that smooths everything away would squeeze all others into the upper edge of the chart.
+    floor = _positive_minimum(exhibit.spectra["truth"]) * 10.0**-_DECADES_BELOW
+    lines = [
+        _line(name, exhibit.frequencies, np.log10(np.where(power > floor, power, np.nan)))
+        for name, power in exhibit.spectra.items()
+    ]
     fx = max(exhibit.factor[1:])
     marks = [Mark(0.5 / fx, "Nyquist limit of low")] if fx > 1 else []
     title = "Radial power spectrum"
@@ -197,6 +207,11 @@ def _spectrum(exhibit: Exhibit) -> str:
         lines, title=title, x_label="spatial frequency (cycles per high voxel)", y_label="log10 power", marks=marks
     )
     return f"<figure><figcaption>{title}</figcaption>{chart}</figure>"
+
+
+def _positive_minimum(power: NDArray[np.float64]) -> float:
+    positive = power[power > 0]
+    return float(positive.min()) if positive.size else 1.0
 
 
 def _line(name: str, x: Any, y: Any) -> Line:

@@ -7,15 +7,18 @@ here.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from superres.config import DegradeStep, IntensityRule
 from superres.datasets import Acquisition, fit_intensity
+from superres.datasets.pairs import check_pair
 from superres.degrade import degrade_image
 from superres.errors import InputError
 from superres.evaluation.metrics import SSIM_WINDOW, inner
@@ -23,6 +26,8 @@ from superres.volumes import Volume, measure_intensity, measure_intensity_of, op
 
 Triple = tuple[int, int, int]
 VoxelSize = tuple[float | None, float | None, float | None]
+ArgumentsT = ParamSpec("ArgumentsT")
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +150,9 @@ def draw_samples(acquisition: Acquisition, setup: Setup) -> tuple[list[Sample], 
         if planes is None:
             continue
         try:
-            samples.append(_sample(acquisition, recording, planes, group[0], setup))
+            samples.append(_sample(acquisition, recording, planes, place=group[0], setup=setup))
         except _Unmeasurable as reason:
-            left_out.append(f"{recording.path.name} left out: {reason}")
+            left_out.append(f"{recording.path.name}: {reason}")
     return samples, left_out
 
 
@@ -166,15 +171,7 @@ def _open(acquisition: Acquisition, index: int, factor: Triple) -> _Recording:
     if not acquisition.low:
         return _Recording(high, None, acquisition.high[index])
     low = open_volume(acquisition.low[index], axes=acquisition.axes)
-    expected = (*low.shape[:2], *(n * f for n, f in zip(low.shape[2:], factor, strict=True)))
-    # A high image may be a few voxels larger than the low one times the factor, never smaller.
-    surplus = [h - e for h, e in zip(high.shape, expected, strict=True)]
-    if any(surplus[:2]) or any(not 0 <= s < f for s, f in zip(surplus[2:], factor, strict=True)):
-        raise InputError(
-            f"{acquisition.low[index]} (TCZYX {low.shape}) and {acquisition.high[index]} (TCZYX {high.shape}): not a "
-            f"pair for factor {list(factor)}, which needs a high image of {expected}; mend the manifest or give "
-            "another factor, for example --set factor=[1,1,1]"
-        )
+    check_pair(low, high, factor=factor)
     return _Recording(high, low, acquisition.high[index])
 
 
@@ -230,13 +227,13 @@ def _usable(planes: _Planes, setup: Setup) -> tuple[_Planes | None, list[str]]:
         return None, [reason]
     if setup.whole_stacks:
         fault = _fault(planes.truth, "truth") or _fault(planes.low, "low image")
-        return (None, [f"{planes.labels[0]} left out: {fault}"]) if fault else (planes, [])
+        return (None, [f"{planes.labels[0]}: {fault}"]) if fault else (planes, [])
     kept, faults = [], []
     for i, label in enumerate(planes.labels):
         low = None if planes.low is None else planes.low[:, i]
         fault = _fault(planes.truth[:, i], "truth") or _fault(low, "low image")
         if fault:
-            faults.append(f"{label} left out: {fault}")
+            faults.append(f"{label}: {fault}")
         else:
             kept.append(i)
     if not kept:
@@ -259,7 +256,7 @@ def _fault(image: NDArray[Any] | None, name: str) -> str:
     return ""
 
 
-def _sample(acquisition: Acquisition, recording: _Recording, planes: _Planes, place: _Place, setup: Setup) -> Sample:
+def _sample(acquisition: Acquisition, recording: _Recording, planes: _Planes, *, place: _Place, setup: Setup) -> Sample:
     voxel_size = acquisition.voxel_size if any(acquisition.voxel_size) else recording.high.voxel_size
     if planes.low is None:
         truth = planes.truth.astype(np.float32)
@@ -268,11 +265,8 @@ def _sample(acquisition: Acquisition, recording: _Recording, planes: _Planes, pl
         low = _degraded(planes.truth, ranges, voxel_size, setup, seed=seed)
     else:
         low = planes.low.astype(np.float32)
-        truth = _on_scale_of(low, planes.truth.astype(np.float32), setup.factor)
-    try:
-        black = tuple(intensity.black for intensity in measure_intensity_of(low, setup.rule))
-    except InputError as error:
-        raise _Unmeasurable(str(error)) from None
+        truth = _measured(_on_scale_of, low, planes.truth.astype(np.float32), setup.factor)
+    black = tuple(intensity.black for intensity in _measured(measure_intensity_of, low, setup.rule))
     return Sample(low, truth, planes.scored, planes.labels, black, voxel_size)
 
 
@@ -280,11 +274,16 @@ def _grey_ranges(acquisition: Acquisition, high: Volume, setup: Setup) -> list[t
     """Return black and the top of the range of each channel: the manifest's, or else measured."""
     if acquisition.grey_range is not None:
         return [acquisition.grey_range] * high.shape[1]
+    measured = _measured(partial(measure_intensity, factor=setup.factor), high, setup.rule)
+    return [(intensity.black, intensity.white) for intensity in measured]
+
+
+def _measured(measure: Callable[ArgumentsT, ResultT], *args: ArgumentsT.args, **kwargs: ArgumentsT.kwargs) -> ResultT:
+    """Measure an image; one that cannot be measured is left out of the report, not an end to it."""
     try:
-        measured = measure_intensity(high, setup.rule, factor=setup.factor)
+        return measure(*args, **kwargs)
     except InputError as error:
         raise _Unmeasurable(str(error)) from None
-    return [(intensity.black, intensity.white) for intensity in measured]
 
 
 def _degraded(
@@ -306,17 +305,15 @@ def _degraded(
 
 
 def _on_scale_of(low: NDArray[np.float32], truth: NDArray[np.float32], factor: Triple) -> NDArray[np.float32]:
-    """Bring truth to the grey scale of low: one gain and offset per file and channel, from its middle plane.
+    """Bring truth to the grey scale of low: one gain and offset per file and channel, from its scored planes.
 
     Files of one acquisition may have been stretched separately, so they do not share a fit.
     """
     fz, fy, fx = factor
-    middle = low.shape[1] // 2
     mapped = np.empty_like(truth)
     for channel, (recorded, sharp) in enumerate(zip(low, truth, strict=True)):
-        block = sharp[middle * fz : (middle + 1) * fz].astype(np.float64)
-        y, x = recorded.shape[-2:]
-        binned = block.reshape(fz, y, fy, x, fx).mean(axis=(0, 2, 4))
-        gain, offset = fit_intensity(recorded[middle].astype(np.float64), binned)
+        z, y, x = recorded.shape
+        binned = sharp.astype(np.float64).reshape(z, fz, y, fy, x, fx).mean(axis=(1, 3, 5))
+        gain, offset = fit_intensity(recorded, binned)
         mapped[channel] = sharp * np.float32(gain) + np.float32(offset)
     return mapped

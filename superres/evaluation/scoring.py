@@ -38,18 +38,18 @@ def score_acquisition(
     manifest: str,
     setup: Setup,
     runs: Mapping[str, Run],
-    left_out: Sequence[str],
+    warnings: Sequence[str],
     finished: Callable[[str], None],
 ) -> Scored:
     """Score every method on every sample; `finished` hears the name of each method that is done.
 
-    `left_out` are the lines about planes that are not scored. At least one sample is needed.
+    At least one sample is needed. `warnings` are handed on to the result, with those that arise here.
     """
-    ranges, ranges_from = data_ranges(acquisition, samples, setup)
+    ranges, ranges_from = data_ranges(acquisition, samples, setup=setup)
     shown = len(samples) // 2
     views: dict[str, NDArray[Any]] = {}
     scores: dict[str, Scores] = {}
-    warnings = list(left_out)
+    notes = list(warnings)
     for name, run in runs.items():
         found: list[Scores] = []
         for index, sample in enumerate(samples):
@@ -59,28 +59,42 @@ def score_acquisition(
                 views[name] = prediction[0, _shown_plane(sample)].copy()
         bad = sum(math.isnan(s.psnr) for s in found)
         if bad:
-            warnings.append(f"{name} gave NaN or infinite values on {bad} of {len(found)} planes")
+            notes.append(f"{name} gave NaN or infinite values on {bad} of {len(found)} planes")
         scores[name] = mean_scores(found)
         finished(name)
-    result = AcquisitionResult(
+    result = _result(
+        acquisition, samples, manifest=manifest, ranges=(ranges, ranges_from), scores=scores, warnings=notes
+    )
+    return Scored(result, _exhibit(samples[shown], views, setup))
+
+
+def _result(
+    acquisition: Acquisition,
+    samples: Sequence[Sample],
+    *,
+    manifest: str,
+    ranges: tuple[tuple[float, ...], str],
+    scores: Mapping[str, Scores],
+    warnings: Sequence[str],
+) -> AcquisitionResult:
+    return AcquisitionResult(
         manifest=manifest,
         id=acquisition.id,
         source=acquisition.source,
         licence=acquisition.licence,
         credit=acquisition.credit,
         planes=tuple(label for sample in samples for label in sample.labels),
-        channels=len(ranges),
+        channels=len(ranges[0]),
         shape=(samples[0].truth.shape[-2], samples[0].truth.shape[-1]),
         voxel_size=samples[0].voxel_size,
-        data_range=ranges,
-        data_range_from=ranges_from,
+        data_range=ranges[0],
+        data_range_from=ranges[1],
         scores=scores,
         warnings=tuple(warnings),
     )
-    return Scored(result, _exhibit(samples[shown], views, setup))
 
 
-def data_ranges(acquisition: Acquisition, samples: Sequence[Sample], setup: Setup) -> tuple[tuple[float, ...], str]:
+def data_ranges(acquisition: Acquisition, samples: Sequence[Sample], *, setup: Setup) -> tuple[tuple[float, ...], str]:
     """Return R of PSNR and SSIM per channel, one for all methods and planes, and how it was obtained."""
     channels = samples[0].truth.shape[0]
     if acquisition.grey_range is not None and not acquisition.low:

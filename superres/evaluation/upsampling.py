@@ -23,7 +23,7 @@ RESAMPLERS = {
 _RADIUS = {"bicubic": 2, "lanczos": 3}
 
 
-def upsample(low: NDArray[Any], factor: tuple[int, int, int], how: Interpolation) -> NDArray[np.float64]:
+def upsample(low: NDArray[Any], factor: tuple[int, int, int], *, how: Interpolation) -> NDArray[np.float64]:
     """Upsample along Z, Y and X.
 
     Parameters

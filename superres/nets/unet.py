@@ -7,6 +7,7 @@ At initialisation the net is bicubic interpolation.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -64,7 +65,8 @@ class Architecture:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Architecture:
         """Rebuild from the model file's header, where tuples are lists."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in content.items()})
+        known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+        return cls(**known)
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""
@@ -73,7 +75,7 @@ class Architecture:
     @property
     def stride(self) -> int:
         """Low-resolution voxels that tile origins must be multiples of."""
-        return int(2 ** (len(self.widths) - 1))
+        return 1 << (len(self.widths) - 1)
 
     @property
     def receptive_radius(self) -> int:
@@ -104,7 +106,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, width, y, x) to the same shape."""
-        return x + self.second(F.relu(self.first(x)))
+        change: Tensor = self.second(F.relu(self.first(x)))
+        return x + change
 
 
 class Up(nn.Module):
@@ -156,9 +159,9 @@ class UNet(nn.Module):
         widths, channels = architecture.widths, architecture.channels
         self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(_blocks(width, architecture.blocks) for width in widths[:-1])
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in itertools.pairwise(widths))
         self.middle = _blocks(widths[-1], architecture.middle_blocks)
-        self.up = nn.ModuleList(Up(b, a) for a, b in zip(widths, widths[1:], strict=False))
+        self.up = nn.ModuleList(Up(b, a) for a, b in itertools.pairwise(widths))
         self.decoder = nn.ModuleList(_blocks(width, architecture.blocks) for width in widths[:-1])
         self.tail = nn.Conv2d(widths[0], channels * fy * fx, 3, padding=1)
         nn.init.zeros_(self.tail.weight)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from superres.nets import FeatureNet
+from superres.config import OptimiserConfig
+from superres.nets import FeatureNet, place
 from superres.nets.resample import gaussian_taps, separable
 from superres.progress import Progress, ProgressCallback
+from superres.training.schedule import one_cycle
 
 # Ranges of what is applied, in high-resolution voxels and normalised intensity.
 _LARGEST_SIGMA = 3.0
@@ -19,7 +22,13 @@ _LARGEST_PATCH = 96
 
 
 def train_feature_net(
-    sharp: Callable[[int], Tensor], *, steps: int, seed: int, device: torch.device, progress: ProgressCallback
+    sharp: Callable[[int], Tensor],
+    *,
+    steps: int,
+    seconds: float | None,
+    seed: int,
+    device: torch.device,
+    progress: ProgressCallback,
 ) -> FeatureNet:
     """Train a feature network and freeze it.
 
@@ -29,26 +38,32 @@ def train_feature_net(
         Step number to sharp patches, float32, (n, 1, y, x), normalised intensity, on the device.
     steps : int
         Steps of AdamW under a one-cycle schedule at 1e-3.
+    seconds : float or None
+        The schedule ends after this time at the latest; None for no limit.
     seed : int
         The same seed and patches give the same network.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = FeatureNet().to(device)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=1e-3, total_steps=max(steps, 2))
-    for step in range(steps):
+        net = place(FeatureNet(), device)
+    schedule = OptimiserConfig(learning_rate=1e-3)
+    optimiser = torch.optim.AdamW(net.parameters())
+    started, step, share = time.monotonic(), 0, 0.0
+    while share < 1:
+        for group in optimiser.param_groups:
+            group["lr"], _ = one_cycle(share, schedule)
         generator = Generator(device).manual_seed((seed << 20) + step)
         damaged, applied = _damage(sharp(step)[..., :_LARGEST_PATCH, :_LARGEST_PATCH], generator)
         loss = F.smooth_l1_loss(net(damaged), applied)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
-        if step + 1 < steps:
-            schedule.step()
-        progress(Progress("feature network", step + 1, steps, "steps", values={"loss": float(loss.detach())}))
-    net.calibrate(torch.cat([sharp(step) for step in range(4)]))
+        step += 1
+        share = max(step / steps, 0.0 if seconds is None else (time.monotonic() - started) / seconds)
+        values = {"loss": float(loss.detach())}
+        progress(Progress("feature network", min(share, 1.0) * steps, steps, "steps", values=values))
+    net.calibrate(torch.cat([sharp(step)[..., :_LARGEST_PATCH, :_LARGEST_PATCH] for step in range(8)]))
     return net.eval().requires_grad_(False)
 
 
@@ -63,7 +78,7 @@ def _damage(sharp: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     n, _, height, width = sharp.shape
     applied = torch.rand(n, 3, generator=generator, device=sharp.device)
     images = []
-    for image, (blur, coarse, _) in zip(sharp.split(1), applied.tolist(), strict=True):
+    for image, (blur, coarse, _) in zip(torch.split(sharp, 1), applied.tolist(), strict=True):
         if blur * _LARGEST_SIGMA > 0.2:
             taps = gaussian_taps(blur * _LARGEST_SIGMA).to(sharp.device)
             image = separable(image, taps, taps)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -17,7 +18,7 @@ from superres.datasets.patches import Batch, PatchSampler, Source, open_sources
 from superres.degrade import augment_range, degrade
 from superres.degrade.chain import middle
 from superres.modelfile import ModelHeader, read_model_header, save_model_file
-from superres.nets import Architecture, FeatureNet, UNet
+from superres.nets import Architecture, FeatureNet, UNet, choose_device, place
 from superres.progress import Progress, ProgressCallback, silent
 from superres.training import losses
 from superres.training.feature_training import train_feature_net
@@ -28,6 +29,11 @@ _LOG_EVERY = 20
 _VALIDATION_IMAGES = 4  # per acquisition
 # Part of a time budget that is kept for the last validation and for writing the model.
 _RESERVE = 0.02
+# Largest part of a time budget that trains the feature network.
+_FEATURE_NET_SHARE = 0.05
+# Features are compared on a window of this many high-resolution voxels, another one at every step: they cost more than
+# the generator itself, and a quarter of a patch says as much about its texture.
+_FEATURE_WINDOW = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +62,6 @@ class TrainResult:
     notes: tuple[str, ...]
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device of a setting; ``auto`` takes CUDA, then Apple's GPU, then the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
 def train(config: TrainConfig, run: Path, *, progress: ProgressCallback = silent) -> TrainResult:
     """Train a model, or go on with a training that was stopped.
 
@@ -91,7 +88,12 @@ def train(config: TrainConfig, run: Path, *, progress: ProgressCallback = silent
     if folder.finished:
         header = read_model_header(folder.model)
         return TrainResult(
-            folder.model, run, header.training["steps"], header.training["seconds"], header.metrics, ("already finished",)
+            folder.model,
+            run,
+            header.training["steps"],
+            header.training["seconds"],
+            header.metrics,
+            ("already finished",),
         )
     sources, notes = _open(config, manifests, "train")
     valid, valid_notes = _open(config, manifests, "val")
@@ -131,14 +133,15 @@ class _Session:
             config.model.preset, factor=config.factor, consistency_sigma=config.model.consistency_sigma
         )
         torch.manual_seed(config.seed)
-        self.net = UNet(self.architecture).to(self.device, memory_format=torch.channels_last)
-        self.ema = UNet(self.architecture).to(self.device, memory_format=torch.channels_last).eval()
+        self.net = place(UNet(self.architecture), self.device)
+        self.ema = place(UNet(self.architecture), self.device).eval()
         self.ema.load_state_dict(self.net.state_dict())
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in self.net.parameters() if p.ndim > 1]},
+            {"params": [p for p in self.net.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+        ]
         self.optimiser = torch.optim.AdamW(
-            [
-                {"params": [p for p in self.net.parameters() if p.ndim > 1]},
-                {"params": [p for p in self.net.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-            ],
+            groups,
             lr=config.optimiser.learning_rate,
             betas=(config.optimiser.momentum[1], config.optimiser.beta2),
             weight_decay=config.optimiser.weight_decay,
@@ -177,7 +180,9 @@ class _Session:
             # On the grey scale of the acquisition, so that the figure does not depend on the measured intensities.
             squares = ((error / scale) ** 2).mean(dim=(1, 2, 3))
             psnr = -10 * torch.log10(squares.clamp_min(1e-12))
-            means = {key: float(psnr[[n == key for n in self.validation_names]].mean()) for key in self.validation_names}
+            means = {
+                key: float(psnr[[n == key for n in self.validation_names]].mean()) for key in self.validation_names
+            }
             figures[name] = sum(means.values()) / len(means)
             figures[f"{name}_per_acquisition"] = means
         return figures
@@ -224,12 +229,19 @@ class _Session:
         total = terms["charbonnier"]
         if config.frequency > 0:
             terms["frequency"] = losses.frequency(pred, high)
-            total = total + self._coefficient("frequency", config.frequency, terms["frequency"], total) * terms["frequency"]
+            total = (
+                total + self._coefficient("frequency", config.frequency, terms["frequency"], total) * terms["frequency"]
+            )
         if features is not None:
             with _autocast(self.device):
-                terms["feature"] = losses.feature(pred, high, features)
+                terms["feature"] = losses.feature(self._window(pred), self._window(high), features)
             total = total + self._coefficient("feature", config.feature, terms["feature"], total) * terms["feature"]
         return {"loss": total, **terms}
+
+    def _window(self, image: Tensor) -> Tensor:
+        random = np.random.default_rng([self.config.seed, self.step, 1])
+        y, x = (int(random.integers(max(1, n - _FEATURE_WINDOW + 1))) for n in image.shape[2:])
+        return image[:, :, y : y + _FEATURE_WINDOW, x : x + _FEATURE_WINDOW]
 
     def _coefficient(self, name: str, share: float, term: Tensor, rest: Tensor) -> float:
         if name not in self.coefficients:
@@ -238,7 +250,7 @@ class _Session:
 
     def _update(self, loss: Tensor) -> None:
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.optimiser.clip)
         if not torch.isfinite(norm):
             self.skipped += 1
@@ -297,7 +309,7 @@ class _Session:
     def _feature_net(self) -> FeatureNet:
         known = self.folder.load_net("feature_net")
         if known is not None:
-            net = FeatureNet().to(self.device)
+            net = place(FeatureNet(), self.device)
             net.load_state_dict(known)
             return net.eval().requires_grad_(False)
 
@@ -308,6 +320,7 @@ class _Session:
         net = train_feature_net(
             sharp,
             steps=self.config.loss.feature_net_steps,
+            seconds=None if self.config.time_budget is None else _FEATURE_NET_SHARE * self.config.time_budget,
             seed=self.config.seed,
             device=self.device,
             progress=self.progress,
@@ -365,5 +378,3 @@ def _save(
         version=__version__,
     )
     save_model_file(folder.model, header, to_numpy(session.ema.state_dict()))
-
-

@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,8 @@ class RunFolder:
         known = path / "config.yaml"
         if known.is_file() and known.read_text(encoding="utf-8") != text:
             raise OutputExistsError(
-                f"{path}: holds the training of other settings (see {known}); give another run folder, or remove this one"
+                f"{path}: holds the training of other settings (see {known}); give another run folder, "
+                "or remove this one"
             )
         if not known.is_file() and path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise OutputExistsError(f"{path}: exists and is not a run folder; give a new or empty folder")
@@ -91,7 +91,9 @@ class RunFolder:
         rows = []
         for images in zip(*panels, strict=True):
             truth = images[-1].float()
-            black, white = torch.quantile(truth.flatten()[:: max(1, truth.numel() // 100_000)], torch.tensor([0.005, 0.995]))
+            black, white = torch.quantile(
+                truth.flatten()[:: max(1, truth.numel() // 100_000)], torch.tensor([0.005, 0.995])
+            )
             row = torch.cat([image[0].float() for image in images], dim=1)
             rows.append(((row - black) / (white - black).clamp_min(1e-6)).clamp(0, 1))
         picture = (torch.cat(rows) * 255).round().to(torch.uint8).numpy()
@@ -129,7 +131,11 @@ class RunFolder:
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return the optimiser's state as named tensors, without pickling."""
     state = optimiser.state_dict()["state"]
-    return {f"optimiser.{index}.{key}": torch.as_tensor(value) for index, group in state.items() for key, value in group.items()}
+    return {
+        f"optimiser.{index}.{key}": torch.as_tensor(value)
+        for index, group in state.items()
+        for key, value in group.items()
+    }
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
@@ -145,8 +151,12 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Te
 def _replace(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     partial = path.with_name(path.name + ".partial")
     try:
-        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, partial, {"state": json.dumps(state)})
-        os.replace(partial, path)
+        save_file(
+            {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
+            partial,
+            {"state": json.dumps(state)},
+        )
+        partial.replace(path)
     except OSError as error:
         raise OutputWriteError(f"{path}: cannot write ({error}); free some space and run again to go on") from None
 

@@ -71,7 +71,9 @@ class TczyxArray:
         order = [self.axes.index(letter) for letter in TCZYX if letter in self.axes]
         block = block.transpose(order)
         block = np.expand_dims(block, [i for i, letter in enumerate(TCZYX) if letter not in self.axes])
-        block = block[tuple(_within(item) for item in index)]
+        # Axes that the file lacks have not been read, so all of the index is still to do.
+        left = (_within(item) if letter in self.axes else item for letter, item in zip(TCZYX, index, strict=True))
+        block = block[tuple(left)]
         return np.ascontiguousarray(block, dtype=self.dtype)
 
 

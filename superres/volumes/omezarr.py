@@ -38,7 +38,9 @@ def open_omezarr(path: Path, *, axes: str | None = None, voxel_size: Sequence[fl
         return _open_inside(path, ome if isinstance(ome, dict) else {}, axes, voxel_size)
     try:
         return _open_multiscale(path, ome, axes, voxel_size)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
+    except InputError:
+        raise
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         raise InputError(
             f"{path}: damaged OME-Zarr metadata ({type(error).__name__}: {error}); check its zarr.json or .zattrs"
         ) from None

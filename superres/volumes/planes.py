@@ -46,7 +46,7 @@ class PlaneFile:
     def _decode(self) -> NDArray[Any]:
         try:
             pixels = np.asarray(iio.imread(self.path, plugin="pillow"))
-        except (OSError, ValueError, SyntaxError, DecompressionBombError) as error:
+        except (OSError, ValueError, SyntaxError) as error:
             raise InputError(f"{self.path}: damaged or truncated ({error}); write or copy the file again") from None
         if pixels.shape != self.shape:
             raise InputError(f"{self.path}: decoded to shape {pixels.shape}, the header says {self.shape}")
@@ -65,7 +65,12 @@ def open_plane(
     """
     try:
         properties = iio.improps(path, plugin="pillow")
-    except (OSError, ValueError, SyntaxError, DecompressionBombError) as error:
+    except DecompressionBombError:
+        raise InputError(
+            f"{path}: a {format} of more than 178 million pixels, which must be decoded as a whole; "
+            "convert it to TIFF or OME-Zarr, which are read in parts"
+        ) from None
+    except (OSError, ValueError, SyntaxError) as error:
         raise InputError(f"{path}: not a readable {format} ({error}); write or copy the file again") from None
     shape = tuple(int(size) for size in properties.shape)
     found = {2: "YX", 3: "YXS", 4: "QYXS"}[len(shape)]

@@ -140,9 +140,12 @@ class OutputStore:
         records = Records(records_folder(path) / layout.fingerprint)
         try:
             if not records.folder.is_dir() or not path.is_dir():
-                _make_room(path, layout.fingerprint, overwrite=overwrite)
+                occupied = _refuse(path, layout.fingerprint, overwrite=overwrite)
+                _make_room(path, layout.fingerprint, occupied=occupied)
                 records.folder.mkdir(parents=True, exist_ok=True)
                 path.mkdir(parents=True, exist_ok=True)
+        except OutputExistsError:
+            raise
         except OSError as error:
             raise _write_error(path, error) from None
         return cls(path, layout)
@@ -320,25 +323,31 @@ def _remove_shard(shard: Path) -> None:
     shard.unlink(missing_ok=True)
 
 
-def _make_room(path: Path, fingerprint: str, *, overwrite: bool) -> None:
-    """Refuse a path that holds anything, or clear it if that is asked for and it is a store."""
-    occupied = path.exists() and not (path.is_dir() and not any(path.iterdir()))
-    if occupied and not _looks_like_store(path):
+def _refuse(path: Path, fingerprint: str, *, overwrite: bool) -> bool:
+    """Refuse a path that holds anything but a store that may be replaced; return whether it holds one."""
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return False
+    if not _looks_like_store(path):
         raise OutputExistsError(
             f"{path}: {'a folder' if path.is_dir() else 'a file'} that is no Zarr store; it is never replaced, "
             "give another --out"
         )
-    if occupied and not overwrite:
+    if not overwrite:
         raise OutputExistsError(
             f"{path}: holds {_what_store(path, fingerprint)}; give another --out, or --set overwrite=true to replace it"
         )
-    if overwrite:
-        # Renamed first, so that a kill while deleting leaves nothing that looks like a store.
-        doomed = path.with_name(path.name + ".deleted")
-        shutil.rmtree(doomed, ignore_errors=True)
-        if occupied:
-            path.rename(doomed)
-            shutil.rmtree(doomed)
+    return True
+
+
+def _make_room(path: Path, fingerprint: str, *, occupied: bool) -> None:
+    """Delete the store that is to be replaced, and records of other fingerprints."""
+    # Renamed first, so that a kill while deleting leaves nothing that looks like a store.
+    doomed = path.with_name(path.name + ".deleted")
+    if doomed.is_dir() and _looks_like_store(doomed):
+        shutil.rmtree(doomed)
+    if occupied:
+        path.rename(doomed)
+        shutil.rmtree(doomed)
     if records_folder(path).is_dir():
         # Records of the same fingerprint may be those of another process that starts at this moment.
         for other in records_folder(path).iterdir():

@@ -1,16 +1,13 @@
 """TIFF files: plain, ImageJ hyperstacks, OME-TIFF (also pyramidal and multi-file), any compression tifffile knows.
 
-tifffile repairs and guesses where a file is damaged; a measurement must not rest on that, so what it logs about
-missing or damaged parts becomes an error here.
+A file must hold every plane that it declares; that is checked when it is opened, block by block again when it is read.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +16,10 @@ import tifffile
 from superres.errors import InputError
 from superres.volumes.axes import FileArray, TczyxArray, resolve_axes
 from superres.volumes.tiff_arrays import MappedTiff, PagedTiff
+from superres.volumes.tiff_damage import damage_is_an_error, open_tifffile
 from superres.volumes.tiff_metadata import read_calibration
 from superres.volumes.volume import Volume, make_volume
 
-# What tifffile, struct and NumPy raise on damaged headers, by trial on malformed files.
-_PARSE_ERRORS = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-_DAMAGE = re.compile(
-    r"invalid page offset|corrupt|missing|incorrect|truncat|zeroed|cannot handle|out of range|raised .*Error"
-)
-_TAG = re.compile(r"TiffTag (\d+) @")
-# Tags that decide where the voxels are and what they mean; a damaged private tag does no harm.
-_STRUCTURAL = {254, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317, 322, 323, 324, 325, 330, 339}
 _PALETTE = 3
 _NAMES = {"imagej": "ImageJ TIFF", "ome": "OME-TIFF", "ndtiff": "NDTiff", "lsm": "LSM"}
 # One block above this size must have compressed at least plausibly, or a damaged header would fill the memory.
@@ -54,11 +35,12 @@ def open_tiff(path: Path, *, axes: str | None = None, voxel_size: Sequence[float
     InputError
         When the file is damaged, truncated or one of a set, holds colours, or its axes cannot be told.
     """
-    try:
-        with _damage_is_an_error(path), _tifffile(path) as (file, lsm):
+    with damage_is_an_error(path):
+        file = open_tifffile(path)
+        with file:
             series = _first_series(file, path)
             letters = resolve_axes(series.axes, series.shape, given=axes, path=path)
-            arrays = [TczyxArray(array, letters) for array in _arrays(file, series, path, lsm)]
+            arrays = [TczyxArray(array, letters) for array in _arrays(file, series, path)]
             return make_volume(
                 arrays,
                 read_calibration(file, series),
@@ -68,65 +50,6 @@ def open_tiff(path: Path, *, axes: str | None = None, voxel_size: Sequence[float
                 voxel_size=voxel_size,
                 files=_files(series, path),
             )
-    except InputError:
-        raise
-    except _PARSE_ERRORS as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: BaseException) -> InputError:
-    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-    return InputError(f"{path}: damaged TIFF, the headers cannot be read ({reason}); copy or export the file again")
-
-
-@contextmanager
-def _tifffile(path: Path) -> Iterator[tuple[tifffile.TiffFile, bool]]:
-    """Open a file, yielding whether it may be read as LSM: its tag survives in files that are LSM no more."""
-    try:
-        file, lsm = tifffile.TiffFile(path), True
-    except IndexError:
-        file, lsm = tifffile.TiffFile(path, is_lsm=False), False
-    with file:
-        yield file, lsm
-
-
-@contextmanager
-def _damage_is_an_error(path: Path) -> Iterator[None]:
-    """Raise what tifffile logs about damage while it parses a file."""
-    messages: list[str] = []
-    handler = _Collector(messages)
-    logger = tifffile.logger()
-    propagate = logger.propagate
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagate
-    damage = next((text for text in messages if _is_damage(text)), None)
-    if damage is not None:
-        raise InputError(
-            f"{path}: damaged or truncated TIFF ({' '.join(damage.split())[:200]}); copy or export the file again"
-        )
-
-
-class _Collector(logging.Handler):
-    """Keeps the warnings of a logger."""
-
-    def __init__(self, messages: list[str]) -> None:
-        super().__init__(logging.WARNING)
-        self.messages = messages
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
-
-
-def _is_damage(message: str) -> bool:
-    tag = _TAG.search(message)
-    if tag is not None:
-        return int(tag[1]) in _STRUCTURAL
-    return _DAMAGE.search(message) is not None
 
 
 def _first_series(file: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
@@ -168,7 +91,7 @@ def _grey_palette(colormap: Any) -> bool:
     return bool((brightness[1:] >= brightness[:-1]).all())
 
 
-def _arrays(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path, lsm: bool) -> list[FileArray]:
+def _arrays(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path) -> list[FileArray]:
     arrays: list[FileArray] = []
     for number, level in enumerate(series.levels):
         if level.axes != series.axes:
@@ -180,7 +103,7 @@ def _arrays(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path
             arrays.append(MappedTiff(path, offset, tuple(level.shape), dtype))
         else:
             _check_paged(level, path)
-            arrays.append(PagedTiff(path, number, tuple(level.shape), level.dtype, lsm))
+            arrays.append(PagedTiff(path, number, tuple(level.shape), level.dtype))
     return arrays
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from superres.errors import InputError
 from superres.volumes.axes import Region
+from superres.volumes.tiff_damage import damage_is_an_error, open_tifffile
 
 # Decoded strips or tiles kept: enough for the strips below one tile of a 64-plane slab of 2048-voxel rows.
 _CACHE_BYTES = 256 * 2**20
@@ -67,23 +68,20 @@ class PagedTiff:
         Axes in file order; the last ones are those of a page.
     dtype : numpy.dtype
         Native byte order.
-    lsm : bool
-        Whether tifffile may read the file as LSM (see `superres.volumes.tiff`).
     """
 
-    def __init__(self, path: Path, level: int, shape: tuple[int, ...], dtype: np.dtype[Any], lsm: bool = True) -> None:
+    def __init__(self, path: Path, level: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.path = path
         self.level = level
         self.shape = shape
         self.dtype = dtype
-        self.lsm = lsm
         self._lock = threading.RLock()
         self._series: tifffile.TiffPageSeries | None = None
         self._cache: OrderedDict[tuple[int, int], NDArray[Any]] = OrderedDict()
         self._cached = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PagedTiff, (self.path, self.level, self.shape, self.dtype, self.lsm)
+        return PagedTiff, (self.path, self.level, self.shape, self.dtype)
 
     def __getitem__(self, region: Region) -> NDArray[Any]:
         series = self._open()
@@ -103,9 +101,10 @@ class PagedTiff:
     def _open(self) -> tifffile.TiffPageSeries:
         with self._lock:
             if self._series is None:
-                file = tifffile.TiffFile(self.path, is_lsm=None if self.lsm else False)
-                weakref.finalize(self, file.close)
-                self._series = file.series[0].levels[self.level]
+                with damage_is_an_error(self.path):
+                    file = open_tifffile(self.path)
+                    weakref.finalize(self, file.close)
+                    self._series = file.series[0].levels[self.level]
             return self._series
 
     def _read_page(self, index: int, region: Region, out: NDArray[Any]) -> None:
@@ -148,7 +147,7 @@ class PagedTiff:
         try:
             data, _, shape = keyframe.decode(encoded, segment, **arguments)
         # tifffile and the codecs of imagecodecs raise these on damaged data
-        except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+        except (ArithmeticError, AssertionError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(
                 f"{self.path}: plane {index}, block {segment} cannot be decoded ({_one_line(error)}); "
                 "the file is damaged, copy or export it again"
@@ -159,6 +158,8 @@ class PagedTiff:
         return result
 
     def _read_segment(self, page: Any, index: int, segment: int) -> bytes:
+        if segment >= min(len(page.dataoffsets), len(page.databytecounts)):
+            raise InputError(f"{self.path}: plane {index} lacks block {segment}; the file is damaged")
         offset, count = page.dataoffsets[segment], page.databytecounts[segment]
         with self._lock:
             handle = page.parent.filehandle

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from superres.config import DegradeStep, EvaluateConfig, IntensityRule, check_degrade
-from superres.datasets import Acquisition, Manifest, load_manifest
+from superres.datasets import Acquisition, Manifest, load_manifest, refuse_duplicates
 from superres.errors import ConfigError, InputError, ModelFileError
 from superres.evaluation.baselines import (
     Tuning,
@@ -38,10 +38,11 @@ _TUNING_DEPTH = 8  # low planes of a stack
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """An acquisition, and the name of the manifest that lists it."""
+    """An acquisition, the name of the manifest that lists it, and whether the model was trained on it."""
 
     manifest: str
     acquisition: Acquisition
+    trained_on: bool
 
 
 def evaluate(config: EvaluateConfig, out: Path, *, progress: ProgressCallback = silent) -> Evaluation:
@@ -62,12 +63,13 @@ def evaluate(config: EvaluateConfig, out: Path, *, progress: ProgressCallback = 
     ConfigError
         When factor or degradation are missing or contradict the model.
     InputError
-        When a manifest or image cannot be used, or the split is empty.
+        When a manifest or image cannot be used, stands in two splits, or the split is empty.
     """
     header = None if config.model is None else read_model_header(config.model)
     manifests = [load_manifest(path, config.data_root) for path in config.manifests]
-    chosen = _choose(config, manifests)
-    setup = plan(config, header, [entry.acquisition for entry in chosen])
+    refuse_duplicates(*manifests)
+    chosen = _choose(config, header, manifests)
+    setup = plan(config, header, acquisitions=[entry.acquisition for entry in chosen])
     methods = methods_for(config.baselines, setup.factor)
     predictor = None if config.model is None else load_model(config.model, config.device)
     tuned, tuned_on = _tune(methods, chosen, setup, progress)
@@ -98,7 +100,7 @@ def evaluate(config: EvaluateConfig, out: Path, *, progress: ProgressCallback = 
     return evaluation
 
 
-def plan(config: EvaluateConfig, header: ModelHeader | None, acquisitions: Sequence[Acquisition]) -> Setup:
+def plan(config: EvaluateConfig, header: ModelHeader | None, *, acquisitions: Sequence[Acquisition]) -> Setup:
     """Settle factor, degradation and intensity rule from the settings and the model.
 
     Raises
@@ -111,7 +113,8 @@ def plan(config: EvaluateConfig, header: ModelHeader | None, acquisitions: Seque
         raise ConfigError("no model and no factor: give a model, or the factor, for example --set factor=[1,4,4]")
     if header is not None and factor != header.factor:
         raise ConfigError(
-            f"{config.model}: the model upscales by {list(header.factor)}, but factor is {list(factor)}; leave factor out"
+            f"{config.model}: the model upscales by {list(header.factor)}, but factor is {list(factor)}; leave factor "
+            "out of the settings"
         )
     steps = config.degrade
     if steps is None:
@@ -147,20 +150,27 @@ def _steps_of(header: ModelHeader, path: Path | None) -> tuple[DegradeStep, ...]
         ) from None
 
 
-def _choose(config: EvaluateConfig, manifests: Sequence[Manifest]) -> list[_Chosen]:
-    chosen = [_Chosen(manifest.name, entry) for manifest in manifests for entry in manifest.of_split(config.split)]
+def _choose(config: EvaluateConfig, header: ModelHeader | None, manifests: Sequence[Manifest]) -> list[_Chosen]:
+    training = {} if header is None else header.training
+    trained_manifests = {entry["name"] for entry in training.get("manifests", ())}
+    trained = {entry["id"] for entry in training.get("acquisitions", ())}
+    chosen = [
+        _Chosen(manifest.name, entry, manifest.name in trained_manifests and entry.id in trained)
+        for manifest in manifests
+        for entry in manifest.of_split(config.split)
+    ]
     if not chosen:
         splits = sorted({entry.split for manifest in manifests for entry in manifest.acquisitions})
         raise InputError(
             f"{', '.join(str(path) for path in config.manifests)}: no acquisition in split {config.split!r}; found "
-            f"{', '.join(splits) or 'none at all'}; give --set split={splits[0] if splits else 'val'}"
+            f"{', '.join(splits)}; give one that exists, for example --set split={splits[0]}"
         )
     return chosen
 
 
 def _baseline_run(name: str, setup: Setup, tuned: dict[str, Tuning]) -> Run:
     def run(sample: Sample) -> NDArray[Any]:
-        return apply_baseline(name, sample.low, setup.factor, tuned=tuned, black=sample.black)
+        return apply_baseline(name, sample.low, factor=setup.factor, tuned=tuned, black=sample.black)
 
     return run
 
@@ -188,15 +198,20 @@ def _score_all(
 
         samples, left_out = draw_samples(entry.acquisition, setup)
         if not samples:
-            skipped[entry.acquisition.id] = "; ".join(left_out) or "no planes"
+            # Manifests may use the same id for different things.
+            name = entry.acquisition.id
+            skipped[f"{entry.manifest}/{name}" if name in skipped else name] = "; ".join(left_out) or "no planes"
             continue
+        warnings = [f"left out {line}" for line in left_out]
+        if entry.trained_on:
+            warnings.append("the model was trained on this acquisition: its figures say nothing about new images")
         scored = score_acquisition(
             entry.acquisition,
             samples,
             manifest=entry.manifest,
             setup=setup,
             runs=runs,
-            left_out=left_out,
+            warnings=warnings,
             finished=finished,
         )
         results.append(scored.result)
@@ -226,7 +241,7 @@ def _tune(
 
 
 def _smallest_side(images: Sequence[TuningImage]) -> int:
-    return min(side for image in images for side in image.low.shape[1:])
+    return min(int(side) for image in images for side in image.low.shape[1:])
 
 
 def _tuning_image(acquisition: Acquisition, setup: Setup) -> TuningImage | None:
@@ -243,5 +258,5 @@ def _tuning_image(acquisition: Acquisition, setup: Setup) -> TuningImage | None:
         windows.append((start, min(n, start + limit)))
     low = sample.low[0][tuple(slice(a, b) for a, b in windows)]
     truth = sample.truth[0][tuple(slice(a * f, b * f) for (a, b), f in zip(windows, setup.factor, strict=True))]
-    ranges, _ = data_ranges(acquisition, samples, setup)
+    ranges, _ = data_ranges(acquisition, samples, setup=setup)
     return TuningImage(low, truth, sample.black[0], ranges[0])

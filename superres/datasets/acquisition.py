@@ -1,0 +1,86 @@
+"""The nouns of a data set: acquisitions, and the manifest that lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Acquisition:
+    """One specimen, field or volume: the unit of splits and of statistics.
+
+    Parameters
+    ----------
+    id : str
+        Unique within the manifest.
+    split : str
+        ``"train"``, ``"val"`` or ``"test"``.
+    high, low : tuple of Path
+        Image files. `low` is empty (low images are made by degrading `high`) or as long as `high` (real pairs).
+    axes : str or None
+        Axes of every file, where the files do not tell.
+    voxel_size : tuple of float or None
+        ZYX of `high` in micrometre; None where unknown.
+    grey_range : tuple of float or None
+        Black and white in grey levels; None where they are to be measured.
+    source, licence, credit : str
+        Origin, terms of use, and whom to name.
+    modality, note : str
+        For people; may be empty.
+    high_sha256, low_sha256 : tuple of str
+        SHA-256 of the files in `high` and `low`, in the same order.
+    """
+
+    id: str
+    split: str
+    high: tuple[Path, ...]
+    low: tuple[Path, ...]
+    axes: str | None
+    voxel_size: tuple[float | None, float | None, float | None]
+    grey_range: tuple[float, float] | None
+    source: str
+    licence: str
+    credit: str
+    modality: str = ""
+    note: str = ""
+    high_sha256: tuple[str, ...] = ()
+    low_sha256: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[tuple[Path, str], ...]:
+        """Every file, high ones first, with its SHA-256."""
+        return (*zip(self.high, self.high_sha256, strict=True), *zip(self.low, self.low_sha256, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A data set: its acquisitions, and the SHA-256 of the manifest file that lists them."""
+
+    name: str
+    description: str
+    path: Path
+    sha256: str
+    acquisitions: tuple[Acquisition, ...]
+
+    def of_split(self, split: str) -> tuple[Acquisition, ...]:
+        """Return the acquisitions of ``"train"``, ``"val"`` or ``"test"``, in the order of the manifest."""
+        return tuple(acquisition for acquisition in self.acquisitions if acquisition.split == split)
+
+    @property
+    def files(self) -> Iterator[tuple[Acquisition, Path, str]]:
+        """Every file with its acquisition and SHA-256, in the order of the manifest."""
+        for acquisition in self.acquisitions:
+            for file, digest in acquisition.files:
+                yield acquisition, file, digest
+
+    @property
+    def licences(self) -> tuple[str, ...]:
+        """Every licence that applies, each once, in the order of the manifest."""
+        return tuple(dict.fromkeys(acquisition.licence for acquisition in self.acquisitions))
+
+    @property
+    def credits(self) -> tuple[str, ...]:
+        """Everyone to be named, each once, in the order of the manifest."""
+        return tuple(dict.fromkeys(acquisition.credit for acquisition in self.acquisitions))

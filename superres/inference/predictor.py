@@ -1,0 +1,219 @@
+"""A loaded model: low-resolution arrays in, high-resolution arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from superres.config import IntensityRule
+from superres.errors import ModelFileError, SuperresError
+from superres.inference.plan import TilePlan, mirrored, plan_tiles
+from superres.modelfile import ModelHeader, load_model_file
+from superres.nets import UNet, choose_device, net_from_model_file, place
+from superres.volumes import measure_intensity_of
+
+# Rows and columns of one plane to their voxels, normalised, (c, y, x).
+ReadNormalised = Callable[[slice, slice], NDArray[np.float32]]
+
+_SMALLEST_TILE = 16
+
+
+class Predictor:
+    """A net with the constants that it needs, ready to predict.
+
+    Parameters
+    ----------
+    net : UNet
+        In evaluation mode.
+    header : ModelHeader
+        From the model file.
+    sha256 : str
+        Of the model file.
+    device : torch.device
+        Where the net runs.
+    """
+
+    def __init__(self, net: UNet, header: ModelHeader, sha256: str, device: torch.device) -> None:
+        self.header = header
+        self.sha256 = sha256
+        self.device = device
+        self.rule = IntensityRule.model_validate(dict(header.intensity))
+        self._net = place(net, device)
+
+    @torch.inference_mode()
+    def predict(self, low: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the net once.
+
+        Parameters
+        ----------
+        low : ndarray
+            float32, (c, y, x), normalised intensities; y and x multiples of the stride.
+
+        Returns
+        -------
+        ndarray
+            float32, (c, y * fy, x * fx), normalised intensities.
+        """
+        batch = torch.from_numpy(np.ascontiguousarray(low)[None]).to(self.device, memory_format=torch.channels_last)
+        prediction: NDArray[np.float32] = self._net(batch)[0].float().cpu().numpy()
+        return prediction
+
+    def predict_tile(self, read: ReadNormalised, plan: TilePlan, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """Predict the core of one tile from its surroundings.
+
+        Beyond the edge of the image its reflection is read. Where the device has too little memory, the tile is
+        halved; the result is the same.
+
+        Parameters
+        ----------
+        read : callable
+            Gives normalised voxels of the plane, (c, y, x).
+        plan : TilePlan
+            Where the tile is from.
+        rows, columns : slice
+            The core, in low-resolution voxels.
+
+        Returns
+        -------
+        ndarray
+            float32, (c, rows * fy, columns * fx), normalised intensities.
+        """
+        try:
+            return self._predict_core(read, plan, rows, columns)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+        if max(rows.stop - rows.start, columns.stop - columns.start) <= _SMALLEST_TILE:
+            raise SuperresError(
+                f"{self.device} has too little memory even for a tile of {_SMALLEST_TILE} voxels; free some of it, or "
+                "run on the CPU: --set device=cpu"
+            )
+        along_rows = rows.stop - rows.start >= columns.stop - columns.start
+        stride = self.header.stride[1 if along_rows else 2]
+        halves = _halves(rows if along_rows else columns, stride)
+        parts = [
+            self.predict_tile(read, plan, half if along_rows else rows, columns if along_rows else half)
+            for half in halves
+        ]
+        return np.concatenate(parts, axis=1 if along_rows else 2)
+
+    def restore(self, image: NDArray[Any], *, tile: int | None = None) -> NDArray[np.float32]:
+        """Upscale an image in memory, on its own grey scale.
+
+        Parameters
+        ----------
+        image : ndarray
+            (c, z, y, x), any dtype; every channel is upscaled on its own.
+        tile : int, optional
+            Largest tile side in voxels.
+
+        Returns
+        -------
+        ndarray
+            float32, (c, z * fz, y * fy, x * fx), grey levels of the input; not clipped.
+
+        Raises
+        ------
+        InputError
+            When a channel is constant or holds nothing but NaN.
+        """
+        self.require_channels(image.shape[0], "the image")
+        intensities = measure_intensity_of(image, self.rule)
+        plan = self.plan((image.shape[1], image.shape[2], image.shape[3]), tile=tile)
+        out = np.empty((len(image), *plan.output_shape), np.float32)
+        fy, fx = plan.factor[1:]
+        everything = tuple(slice(0, n) for n in plan.output_shape)
+        for c, intensity in enumerate(intensities):
+            normalised = np.nan_to_num(np.asarray(intensity.normalise(image[c]), np.float32), nan=0.0)
+            for z, rows, columns in plan.tiles(everything):  # type: ignore[arg-type]
+                plane = normalised[z : z + 1]
+                core = self.predict_tile(lambda y, x, plane=plane: plane[:, y, x], plan, rows, columns)  # type: ignore[misc]
+                where = (slice(rows.start * fy, rows.stop * fy), slice(columns.start * fx, columns.stop * fx))
+                out[c, z, *where] = intensity.denormalise(core[0])
+        return out
+
+    @torch.inference_mode()
+    def interpolate(self, image: NDArray[Any]) -> NDArray[np.float32]:
+        """Upscale by cubic interpolation alone: what the net's residual is added to; shapes as in `restore`."""
+        planes = torch.from_numpy(image.astype(np.float32).reshape(-1, 1, *image.shape[-2:])).to(self.device)
+        fine = self._net.interpolate(planes).cpu().numpy()
+        return fine.reshape(*image.shape[:2], *fine.shape[-2:])
+
+    def plan(self, shape: tuple[int, int, int], *, tile: int | None = None, shard: int | None = None) -> TilePlan:
+        """Plan the tiles of a volume of ZYX `shape` for this net."""
+        header = self.header
+        return plan_tiles(
+            shape,
+            factor=header.factor,
+            radius=header.receptive_radius,
+            stride=header.stride,
+            tile=tile,
+            shard=shard,
+        )
+
+    def require_channels(self, channels: int, what: str) -> None:
+        """Refuse an input whose channels the net cannot take.
+
+        Raises
+        ------
+        ModelFileError
+            When the net takes several channels at once and the input has another number.
+        """
+        if self.header.channels not in (1, channels):
+            raise ModelFileError(
+                f"{what} has {channels} channels, the model {self.header.name} takes {self.header.channels} at once; "
+                f"choose channels (--set channels=[0,1]) or another model"
+            )
+
+    def _predict_core(self, read: ReadNormalised, plan: TilePlan, rows: slice, columns: slice) -> NDArray[np.float32]:
+        _, halo_y, halo_x = plan.halo
+        _, fy, fx = plan.factor
+        # The extent is rounded up to the stride; what lies beyond the core is cut off again.
+        extent = [
+            _round_up(part.stop - part.start, s)
+            for part, s in zip((rows, columns), self.header.stride[1:], strict=True)
+        ]
+        y = mirrored(rows.start - halo_y, rows.start + extent[0] + halo_y, plan.shape[1])
+        x = mirrored(columns.start - halo_x, columns.start + extent[1] + halo_x, plan.shape[2])
+        block = read(slice(int(y.min()), int(y.max()) + 1), slice(int(x.min()), int(x.max()) + 1))
+        prediction = self.predict(block[:, y - y.min()][:, :, x - x.min()])
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        return prediction[:, halo_y * fy : (halo_y + height) * fy, halo_x * fx : (halo_x + width) * fx]
+
+
+def load_model(path: Path | str, device: str = "auto") -> Predictor:
+    """Load a model file or the model of a run folder.
+
+    Parameters
+    ----------
+    path : path
+        A ``.safetensors`` file written by a training, or a run folder.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:0``, ``mps``.
+
+    Raises
+    ------
+    MissingFileError, ModelFileError
+        When there is no model, or it cannot be read.
+    """
+    file = load_model_file(Path(path))
+    return Predictor(net_from_model_file(file), file.header, file.sha256, choose_device(device))
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
+
+
+def _halves(part: slice, stride: int) -> tuple[slice, slice]:
+    middle = part.start + _round_up((part.stop - part.start) // 2, stride)
+    return slice(part.start, middle), slice(middle, part.stop)
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple

@@ -1,0 +1,35 @@
+"""Where nets run."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from superres.errors import SuperresError
+
+
+NetT = TypeVar("NetT", bound=nn.Module)
+
+
+def place(net: NetT, device: torch.device) -> NetT:
+    """Move a net to a device, its kernels stored channels last: the layout in which convolutions run fastest."""
+    return net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a setting; ``auto`` takes CUDA, then Apple's GPU, then the CPU.
+
+    Raises
+    ------
+    SuperresError
+        When the device asked for is not there.
+    """
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise SuperresError(f"device {name}: no CUDA GPU is available to torch {torch.__version__}; use device=cpu")
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -1,0 +1,41 @@
+"""The manifests of the project against the real images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from superres.datasets import load_manifest, refuse_duplicates
+from superres.datasets.manifest import load_manifests
+from superres.datasets.pairs import fit_pair
+from superres.volumes import open_volume
+
+MANIFESTS = sorted((Path(__file__).parents[2] / "data_manifests").glob("*.yaml"))
+
+pytestmark = pytest.mark.realdata
+
+
+def test_no_image_is_in_two_splits(data_root: Path) -> None:
+    manifests = load_manifests(MANIFESTS, data_root)
+    assert refuse_duplicates(*manifests) == ()
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
+def test_images_open_as_the_manifest_says(path: Path, data_root: Path) -> None:
+    for acquisition in load_manifest(path, data_root).acquisitions:
+        volumes = [open_volume(file, axes=acquisition.axes) for file in (*acquisition.high, *acquisition.low)]
+        assert len({volume.shape for volume in volumes}) == 1, f"{acquisition.id}: one field, one shape"
+        assert volumes[0].shape[0] == volumes[0].shape[2] == 1, f"{acquisition.id}: single planes"
+        for stated, found in zip(acquisition.voxel_size[1:], volumes[0].voxel_size[1:], strict=True):
+            if found is not None:
+                assert stated == pytest.approx(found, rel=1e-3), f"{acquisition.id}: voxel size"
+
+
+def test_real_pairs_lie_on_each_other(data_root: Path) -> None:
+    manifest = load_manifest(next(path for path in MANIFESTS if path.stem == "pairs_snr"), data_root)
+    for acquisition in manifest.acquisitions:
+        for low, high in zip(acquisition.low, acquisition.high, strict=True):
+            fit = fit_pair(open_volume(low), open_volume(high), factor=(1, 1, 1))
+            assert max(map(abs, fit.shift)) <= 0.25, f"{high}: {fit}"
+            assert 0.5 < fit.gain < 1.1, f"{high}: {fit}"

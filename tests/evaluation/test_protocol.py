@@ -1,0 +1,349 @@
+"""The whole evaluation: from manifests on disk to scores and report."""
+
+from __future__ import annotations
+
+import hashlib
+import html.parser
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from skimage import data
+from tifffile import imwrite
+
+from superres.config import EvaluateConfig
+from superres.errors import Cancelled, ConfigError, InputError
+from superres.evaluation import MODEL, Evaluation, evaluate, load_evaluation, protocol
+from superres.evaluation.metrics import inner, psnr
+from superres.evaluation.results import evaluation_to_json
+from superres.evaluation.upsampling import upsample
+from superres.modelfile import ModelHeader, save_model_file
+from superres.progress import Progress
+
+DEGRADE: list[dict[str, Any]] = [
+    {"blur": {"sigma": 1.0}},
+    {"downsample": "binning"},
+    {"poisson": {"photons": 400}},
+    {"read_noise": {"sd": 0.01}},
+]
+Image = NDArray[Any]
+
+
+def write_manifest(folder: Path, *entries: dict[str, Any], name: str = "set") -> Path:
+    """Write images and their manifest; an entry holds arrays under high and low, ZYX or YX."""
+    listed = []
+    for entry in entries:
+        files: dict[str, list[dict[str, str]]] = {"high": [], "low": []}
+        for kind, images in files.items():
+            for i, image in enumerate(entry.get(kind, ())):
+                path = folder / f"{entry['id']}_{kind}_{i}.tif"
+                imwrite(path, image, metadata={"axes": "ZYX"[-image.ndim :]})
+                images.append({"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
+        axes = "ZYX"[-entry["high"][0].ndim :]
+        listed.append({"split": "val", "axes": axes} | entry | {key: value for key, value in files.items() if value})
+    path = folder / f"{name}.yaml"
+    content = {"name": name, "description": "d", "licence": "CC0", "credit": "nobody", "source": "here"}
+    path.write_text(yaml.safe_dump(content | {"acquisitions": listed}), encoding="utf-8")
+    return path
+
+
+def write_model(folder: Path, *, factor: tuple[int, int, int] = (1, 4, 4), **header: Any) -> Path:
+    defaults: dict[str, Any] = {
+        "name": "sharpener",
+        "architecture": {},
+        "factor": factor,
+        "channels": 1,
+        "receptive_radius": (0, 4, 4),
+        "stride": (1, 1, 1),
+        "intensity": {},
+        "degradation": DEGRADE,
+    }
+    save_model_file(folder / "model.safetensors", ModelHeader(**defaults | header), {"w": np.zeros(1, np.float32)})
+    return folder / "model.safetensors"
+
+
+class Restorer:
+    """Stands for a predictor."""
+
+    def __init__(self, restore: Callable[[Image], Image]) -> None:
+        self.restore = restore
+
+
+def bicubic_unsharp(low: Image) -> Image:
+    high = upsample(low, (1, 4, 4), how="bicubic")
+    return (high + 0.3 * (high - gaussian_filter(high, (0, 0, 2, 2)))).astype(np.float32)
+
+
+@pytest.fixture
+def use_model(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Image], Image]], None]:
+    def use(restore: Callable[[Image], Image]) -> None:
+        monkeypatch.setattr(protocol, "load_model", lambda path, device: Restorer(restore))
+
+    return use
+
+
+CELL = data.cell()[200:456, 200:456]
+BRICK = data.brick()[:256, :200]
+CAMERA = data.camera()[100:357, 130:388]  # not a multiple of 4
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("set")
+    write_manifest(
+        folder,
+        {"id": "cell", "high": [CELL], "voxel_size": [None, 0.17, 0.17]},
+        {"id": "walls", "high": [BRICK, BRICK[::-1, ::-1]], "grey_range": [0, 255]},
+        {"id": "camera", "high": [CAMERA.astype(np.uint16) * 40]},
+        {"id": "training-only", "high": [data.gravel()[:64, :64]], "split": "train"},
+    )
+    write_model(folder)
+    return folder
+
+
+def config(folder: Path, **settings: Any) -> EvaluateConfig:
+    defaults = {"manifests": [folder / "set.yaml"], "baselines": ["nearest", "bicubic"]}
+    return EvaluateConfig.model_validate(defaults | settings)
+
+
+@pytest.fixture(scope="module")
+def evaluation(folder: Path) -> Evaluation:
+    """Return one evaluation with everything in it, which several tests look at."""
+    baselines = ["nearest", "bicubic", "lanczos", "richardson-lucy"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocol, "load_model", lambda path, device: Restorer(bicubic_unsharp))
+        return evaluate(config(folder, model=folder / "model.safetensors", baselines=baselines), folder / "out")
+
+
+class Reader(html.parser.HTMLParser):
+    """Collects text and addresses, and checks that tags are closed in order."""
+
+    VOID = frozenset({"meta", "img", "br", "path"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text = ""
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.addresses += [value or "" for key, value in attrs if key in ("src", "href", "srcset", "data", "action")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_report_is_whole_and_refers_to_nothing_outside(evaluation: Evaluation) -> None:
+    content = evaluation.report.read_text(encoding="utf-8")
+    reader = Reader()
+    reader.feed(content)
+    reader.close()
+    assert reader.open == []
+    for name in ("cell", "walls", "camera", *evaluation.methods, "Conventions", "micro"):
+        assert name.replace("micro", "µm") in reader.text
+    assert "training-only" not in reader.text
+    assert all(address.startswith("data:image/png;base64,") for address in reader.addresses)
+    assert not re.search(r"https?://|@import|url\(", content)
+    for sha256 in (evaluation.conventions["model"]["sha256"], evaluation.conventions["manifests"][0]["sha256"]):
+        assert sha256 in reader.text
+
+
+def test_json_comes_back_equal(evaluation: Evaluation) -> None:
+    loaded = load_evaluation(evaluation.data)
+    assert evaluation_to_json(loaded) == evaluation_to_json(evaluation)
+    content = json.loads(evaluation.data.read_text(encoding="utf-8"))
+    assert content["conventions"]["degradation"][1] == {"downsample": "binning"}
+    assert content["conventions"]["versions"]["scikit-image"]
+
+
+def test_methods_acquisitions_and_gains(evaluation: Evaluation) -> None:
+    assert evaluation.methods == ("nearest", "bicubic", "lanczos", "richardson-lucy", MODEL)
+    assert [a.id for a in evaluation.acquisitions] == ["cell", "walls", "camera"]
+    assert [len(a.planes) for a in evaluation.acquisitions] == [1, 2, 1]
+    assert evaluation.warnings == ()
+    expected = np.mean([a.scores[MODEL].psnr - a.scores["bicubic"].psnr for a in evaluation.acquisitions])
+    assert evaluation.gains["bicubic"].psnr.mean == pytest.approx(expected)
+    tuned = evaluation.conventions["tuned"]["richardson-lucy"]
+    assert tuned["sigma"] > 0 and tuned["iterations"] >= 1
+    assert evaluation.conventions["tuned_on"] == ["cell", "walls", "camera"]
+
+
+def test_range_is_stated_and_from_the_manifest_where_it_is_given(evaluation: Evaluation) -> None:
+    cell, walls, camera = evaluation.acquisitions
+    assert walls.data_range == (255.0,) and "manifest" in walls.data_range_from
+    assert camera.shape == (256, 256)
+    truth = inner(CAMERA[:256, :256].astype(float) * 40, (32, 32))
+    assert camera.data_range == (float(truth.max() - truth.min()),)
+    assert cell.data_range_from.startswith("max - min of truth")
+
+
+def test_scores_do_not_depend_on_the_grey_scale(evaluation: Evaluation, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    write_manifest(other, {"id": "cell", "high": [CELL.astype(np.float32) * 37]})
+    settings = config(other, factor=[1, 4, 4], degrade=DEGRADE)
+    found = evaluate(settings, other / "out").acquisitions[0].scores["bicubic"]
+    expected = evaluation.acquisitions[0].scores["bicubic"]
+    assert found.psnr == pytest.approx(expected.psnr, abs=0.01)
+    assert found.ssim == pytest.approx(expected.ssim, abs=0.001)
+
+
+def test_same_seed_same_figures(folder: Path) -> None:
+    settings = {"factor": [1, 4, 4], "degrade": DEGRADE}
+    first, again, other = (evaluate(config(folder, **settings, seed=seed), folder / "seeds") for seed in (0, 0, 1))
+    assert first.acquisitions == again.acquisitions
+    assert first.acquisitions != other.acquisitions
+
+
+def test_progress_reaches_the_end_and_cancels(folder: Path) -> None:
+    settings = config(folder, factor=[1, 4, 4], degrade=DEGRADE)
+    events: list[Progress] = []
+    evaluate(settings, folder / "progress", progress=events.append)
+    last = {event.stage: event for event in events}
+    assert all(event.done == event.total for event in last.values())
+    assert [e.done for e in events if e.stage == "evaluate"] == sorted(e.done for e in events if e.stage == "evaluate")
+
+    def cancel(event: Progress) -> None:
+        raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        evaluate(settings, folder / "cancelled", progress=cancel)
+    assert not (folder / "cancelled").exists()
+
+
+def test_baselines_alone_need_factor_and_degradation(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="factor"):
+        evaluate(config(folder), folder / "nothing")
+    with pytest.raises(ConfigError, match="degrade"):
+        evaluate(config(folder, factor=[1, 4, 4]), folder / "nothing")
+    with pytest.raises(ConfigError, match="downsample"):
+        evaluate(config(folder, factor=[1, 4, 4], degrade=[{"blur": {"sigma": 1}}]), folder / "nothing")
+    assert not (folder / "nothing").exists()
+    found = evaluate(config(folder, factor=[1, 4, 4], degrade=DEGRADE, baselines=["nearest"]), folder / "alone")
+    assert found.methods == ("nearest", "bicubic")
+    assert found.gains == {}
+
+
+def test_factor_must_be_the_models(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\[1, 4, 4\], but factor is \[1, 2, 2\]"):
+        evaluate(config(folder, model=folder / "model.safetensors", factor=[1, 2, 2]), folder / "nothing")
+
+
+def test_empty_split_says_which_exist(folder: Path) -> None:
+    with pytest.raises(InputError, match="no acquisition in split 'test'; found train, val"):
+        evaluate(config(folder, factor=[1, 4, 4], degrade=DEGRADE, split="test"), folder / "nothing")
+
+
+def test_unusable_images_are_named_and_left_out(
+    tmp_path: Path, use_model: Callable[[Callable[[Image], Image]], None]
+) -> None:
+    holed = BRICK.astype(np.float32)
+    holed[100, 100] = np.nan
+    write_manifest(
+        tmp_path,
+        {"id": "good", "high": [BRICK]},
+        {"id": "half", "high": [np.stack([CELL, np.full_like(CELL, 9)])]},
+        {"id": "constant", "high": [np.full((128, 128), 7, np.uint8)]},
+        {"id": "holed", "high": [holed]},
+        {"id": "tiny", "high": [CELL[:60, :60]]},
+    )
+    use_model(lambda low: np.full_like(upsample(low, (1, 4, 4), how="nearest"), np.nan))
+    found = evaluate(config(tmp_path, model=write_model(tmp_path)), tmp_path / "out")
+    assert [a.id for a in found.acquisitions] == ["good", "half"]
+    assert "constant (7)" in found.skipped["constant"]
+    assert "1 NaN" in found.skipped["holed"]
+    assert "crop=0" in found.skipped["tiny"]
+    text = "\n".join(found.warnings)
+    assert "half: left out half_high_0.tif, z 1: truth channel 0 is constant (9)" in text
+    assert "good: superres gave NaN or infinite values on 1 of 1 planes" in text
+    content = found.report.read_text(encoding="utf-8")
+    assert all(name in content for name in ("constant", "holed", "tiny", "no value"))
+
+
+def test_nothing_to_score_is_a_report_too(tmp_path: Path) -> None:
+    write_manifest(tmp_path, {"id": "constant", "high": [np.full((128, 128), 7, np.uint8)]})
+    found = evaluate(config(tmp_path, factor=[1, 4, 4], degrade=DEGRADE), tmp_path / "out")
+    assert found.acquisitions == () and found.mean == {}
+    assert "constant" in found.report.read_text(encoding="utf-8")
+    assert load_evaluation(found.data).skipped == found.skipped
+
+
+def test_images_that_the_model_was_trained_on_are_pointed_out(
+    tmp_path: Path, use_model: Callable[[Callable[[Image], Image]], None]
+) -> None:
+    write_manifest(tmp_path, {"id": "seen", "high": [CELL]}, {"id": "new", "high": [BRICK]})
+    training = {"manifests": [{"name": "set", "sha256": "0"}], "acquisitions": [{"id": "seen"}]}
+    use_model(bicubic_unsharp)
+    found = evaluate(config(tmp_path, model=write_model(tmp_path, training=training)), tmp_path / "out")
+    assert len(found.warnings) == 1 and found.warnings[0].startswith("seen: the model was trained on")
+
+
+def test_real_pairs_are_scored_on_the_scale_of_low(
+    tmp_path: Path, use_model: Callable[[Callable[[Image], Image]], None]
+) -> None:
+    high = np.stack([BRICK[:160, :160], BRICK[160:0:-1, :160]])
+    noise = np.random.default_rng(0).normal(0, 500, high.shape)
+    low = (20.0 * high + 3000 + noise).astype(np.float32)
+    write_manifest(tmp_path, {"id": "pair", "high": [high], "low": [low], "grey_range": [0, 255]})
+    model = write_model(tmp_path, factor=(1, 1, 1), degradation=[])
+    use_model(lambda image: gaussian_filter(image, (0, 0, 1, 1)))
+    found = evaluate(config(tmp_path, model=model, baselines=["richardson-lucy"]), tmp_path / "out")
+    assert found.methods == ("input", "gaussian", "richardson-lucy", MODEL)
+    assert found.reference == "input"
+    pair = found.acquisitions[0]
+    assert pair.data_range[0] == pytest.approx(20.0 * np.ptp(high[:, 8:-8, 8:-8].astype(float)), rel=0.02)
+    assert "grey scale of the low images" in pair.data_range_from
+    truth = 20.0 * high + 3000
+    by_hand = [
+        psnr(inner(t, (8, 8)), inner(x, (8, 8)), data_range=pair.data_range[0]) for t, x in zip(truth, low, strict=True)
+    ]
+    assert pair.scores["input"].psnr == pytest.approx(np.mean(by_hand), abs=0.05)
+    assert pair.scores["gaussian"].psnr > pair.scores["input"].psnr
+    assert pair.scores[MODEL].slope == pytest.approx(pair.scores["gaussian"].slope, abs=0.2)
+    assert found.conventions["degradation"] == []
+
+
+def test_a_wrong_pair_is_refused(tmp_path: Path) -> None:
+    write_manifest(tmp_path, {"id": "pair", "high": [CELL], "low": [CELL[:100, :100]]})
+    with pytest.raises(InputError, match="at factor"):
+        evaluate(config(tmp_path, factor=[1, 2, 2]), tmp_path / "out")
+
+
+def test_whole_stacks_are_read_where_z_is_upscaled(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    high = gaussian_filter(random.normal(100, 40, (12, 96, 80)), (2, 2, 2)).astype(np.float32)
+    low = high.reshape(6, 2, 48, 2, 40, 2).mean(axis=(1, 3, 5))
+    write_manifest(tmp_path, {"id": "stack", "high": [high], "low": [low]})
+    found = evaluate(config(tmp_path, factor=[2, 2, 2], planes=3), tmp_path / "out")
+    stack = found.acquisitions[0]
+    assert stack.planes == tuple(f"stack_high_0.tif, z {z}" for z in (1, 3, 5))
+    assert stack.scores["bicubic"].psnr > stack.scores["nearest"].psnr + 3
+
+
+def test_channels_have_their_own_range(tmp_path: Path) -> None:
+    path = tmp_path / "two_high_0.tif"
+    image = np.stack([CELL[:200, :200], BRICK[:200, :200]]).astype(np.float32)
+    image[1] *= 10
+    imwrite(path, image, metadata={"axes": "CYX"})
+    entry = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    listed = [{"id": "two", "split": "val", "axes": "CYX", "high": [entry]}]
+    content = {"name": "set", "description": "d", "licence": "l", "credit": "c", "source": "s", "acquisitions": listed}
+    (tmp_path / "set.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    found = evaluate(config(tmp_path, factor=[1, 4, 4], degrade=DEGRADE), tmp_path / "out").acquisitions[0]
+    assert found.channels == 2
+    assert found.data_range[1] > 5 * found.data_range[0]
