@@ -11,14 +11,14 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from superres.config import IntensityRule
+from superres.config import Augment, IntensityRule
 from superres.datasets.manifest import Acquisition
 from superres.datasets.pairs import check_pair, fit_intensity
 from superres.errors import InputError
@@ -91,8 +91,13 @@ class Batch:
     voxel_sizes: list[VoxelSize]
 
 
-# A high patch, the low patch recorded with it if there is one, and where they are from.
-Drawn = tuple[NDArray[np.float32], NDArray[np.float32] | None, Source]
+class Drawn(NamedTuple):
+    """A high patch, the low patch recorded with it if there is one, where they are from, and how far it was binned."""
+
+    high: NDArray[np.float32]
+    low: NDArray[np.float32] | None
+    source: Source
+    bins: int
 
 
 def open_sources(
@@ -216,11 +221,14 @@ class PatchSampler:
         Side of a low patch in voxels.
     seed : int
         Of the training.
-    flips : bool
-        Whether patches are flipped and (for equal factors along Y and X) turned by 90 degrees.
+    augment : Augment or None
+        Whether patches are flipped and (for equal factors along Y and X) turned by 90 degrees, and how many are drawn
+        at half the magnification; None for neither.
     """
 
-    def __init__(self, sources: Sequence[Source], *, factor: Triple, size: int, seed: int, flips: bool) -> None:
+    def __init__(
+        self, sources: Sequence[Source], *, factor: Triple, size: int, seed: int, augment: Augment | None = None
+    ) -> None:
         if len({source.low is None for source in sources}) > 1:
             raise InputError(
                 "some acquisitions have recorded low images and some have none; train on one kind at a time"
@@ -229,7 +237,8 @@ class PatchSampler:
         self._factor = factor
         self._size = size
         self._seed = seed
-        self._flips = flips
+        self._flips = augment is not None and augment.flips
+        self._coarser = 0.0 if augment is None else augment.coarser
         weights = np.array([source.weight for source in sources])
         self._shares = weights / weights.sum()
         self._planes: OrderedDict[tuple[int, bool, int, int], NDArray[np.float32]] = OrderedDict()
@@ -265,16 +274,18 @@ class PatchSampler:
         fy, fx = self._factor[1:]
         # The corner lies on the low grid where there is one, anywhere where low is made from high.
         unit = (fy, fx) if low is not None else (1, 1)
-        room = [max(0, (n - self._size * f) // u) for n, f, u in zip(high.shape, (fy, fx), unit, strict=True)]
+        coarse = bool(random.random() < self._coarser) and low is None
+        bins = 2 if coarse and min(high.shape) >= 2 * self._size * max(fy, fx) else 1
+        room = [max(0, (n - self._size * f * bins) // u) for n, f, u in zip(high.shape, (fy, fx), unit, strict=True)]
         corners = [(int(random.integers(room[0] + 1)), int(random.integers(room[1] + 1))) for _ in range(_CANDIDATES)]
-        crops = [self._cut(high, y * unit[0], x * unit[1], fy, fx) for y, x in corners]
+        crops = [_binned(self._cut(high, y * unit[0], x * unit[1], fy * bins, fx * bins), bins) for y, x in corners]
         contrast = np.array([float(crop.std()) for crop in crops]) + 1e-3
         chosen = int(random.choice(_CANDIDATES, p=contrast / contrast.sum()))
         turn, mirror = (int(random.integers(4)), bool(random.integers(2))) if self._flips else (0, False)
         if fy != fx:
             turn = 2 * (turn // 2)
         low_crop = None if low is None else _turned(self._cut(low, *corners[chosen], 1, 1), turn, mirror)
-        return _turned(crops[chosen], turn, mirror), low_crop, source
+        return Drawn(_turned(crops[chosen], turn, mirror), low_crop, source, bins)
 
     def _central(self, index: int, t: int, z: int) -> Drawn:
         source = self._sources[index]
@@ -282,7 +293,7 @@ class PatchSampler:
         fy, fx = self._factor[1:]
         y, x = (max(0, (n // f - self._size) // 2) for n, f in zip(high.shape, (fy, fx), strict=True))
         low = self._cut(self._plane(index, t, z, low=True), y, x, 1, 1) if source.low is not None else None
-        return self._cut(high, y * fy, x * fx, fy, fx), low, source
+        return Drawn(self._cut(high, y * fy, x * fx, fy, fx), low, source, 1)
 
     def _cut(self, plane: NDArray[np.float32], y: int, x: int, fy: int, fx: int) -> NDArray[np.float32]:
         """Cut a patch; where the image is smaller than a patch it is continued by mirroring."""
@@ -311,15 +322,27 @@ class PatchSampler:
 
 
 def _batch(drawn: list[Drawn]) -> Batch:
-    lows = [low for _, low, _ in drawn if low is not None]
-    scales = [_net_scale(source) for _, _, source in drawn]
+    lows = [one.low for one in drawn if one.low is not None]
+    scales = [_net_scale(one.source) for one in drawn]
     return Batch(
-        high=_stack([high for high, _, _ in drawn]),
+        high=_stack([one.high for one in drawn]),
         low=_stack(lows) if lows else None,
         scale=torch.tensor([scale for scale, _ in scales], dtype=torch.float32).view(-1, 1, 1, 1),
         shift=torch.tensor([shift for _, shift in scales], dtype=torch.float32).view(-1, 1, 1, 1),
-        voxel_sizes=[source.voxel_size for _, _, source in drawn],
+        voxel_sizes=[_binned_size(one.source.voxel_size, one.bins) for one in drawn],
     )
+
+
+def _binned(patch: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
+    """Average blocks of bins x bins voxels."""
+    y, x = patch.shape
+    means: NDArray[np.float32] = patch.reshape(y // bins, bins, x // bins, bins).mean(axis=(1, 3))
+    return means
+
+
+def _binned_size(voxel_size: VoxelSize, bins: int) -> VoxelSize:
+    z, y, x = voxel_size
+    return z, y and y * bins, x and x * bins
 
 
 def _net_scale(source: Source) -> tuple[float, float]:

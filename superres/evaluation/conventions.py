@@ -33,6 +33,8 @@ DEFINITIONS = {
     "nrmse": f"variant '{NRMSE_VARIANT}': root mean squared error over root mean square of truth",
     "line": "least-squares line prediction = slope * truth + intercept, its R^2, and total intensity of the "
     "prediction over that of truth",
+    "degraded_images": "low images made from truth use the middle of every range of the degradation; they are neither "
+    "clipped nor rounded",
     "recorded_pairs": "truth is brought to the grey scale of the low image by one gain and offset per file and "
     "channel (least squares on the smoothed scored planes, high binned to the low grid); figures are on "
     "the low image's scale",

@@ -226,12 +226,17 @@ def _usable(planes: _Planes, setup: Setup) -> tuple[_Planes | None, list[str]]:
         )
         return None, [reason]
     if setup.whole_stacks:
-        fault = _fault(planes.truth, "truth") or _fault(planes.low, "low image")
+        inside = inner(planes.truth[:, list(planes.scored)], setup.high_crop)
+        fault = (
+            _fault(planes.truth, "truth") or _fault(inside, "scored part of truth") or _fault(planes.low, "low image")
+        )
         return (None, [f"{planes.labels[0]}: {fault}"]) if fault else (planes, [])
     kept, faults = [], []
     for i, label in enumerate(planes.labels):
         low = None if planes.low is None else planes.low[:, i]
-        fault = _fault(planes.truth[:, i], "truth") or _fault(low, "low image")
+        truth = planes.truth[:, i]
+        inside = inner(truth, setup.high_crop)
+        fault = _fault(truth, "truth") or _fault(inside, "scored part of truth") or _fault(low, "low image")
         if fault:
             faults.append(f"{label}: {fault}")
         else:

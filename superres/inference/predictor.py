@@ -21,6 +21,9 @@ from superres.volumes import measure_intensity_of
 ReadNormalised = Callable[[slice, slice], NDArray[np.float32]]
 
 _SMALLEST_TILE = 16
+# torch gives convolutions over 20 480 values or fewer to another algorithm, which rounds differently; inputs of at least
+# this side are above that, so that small tiles and large ones agree in every bit.
+_SMALLEST_INPUT = 144
 
 
 class Predictor:
@@ -173,10 +176,10 @@ class Predictor:
     def _predict_core(self, read: ReadNormalised, plan: TilePlan, rows: slice, columns: slice) -> NDArray[np.float32]:
         _, halo_y, halo_x = plan.halo
         _, fy, fx = plan.factor
-        # The extent is rounded up to the stride; what lies beyond the core is cut off again.
+        # What lies beyond the core is cut off again.
         extent = [
-            _round_up(part.stop - part.start, s)
-            for part, s in zip((rows, columns), self.header.stride[1:], strict=True)
+            _round_up(max(part.stop - part.start, _SMALLEST_INPUT - 2 * halo), stride)
+            for part, halo, stride in zip((rows, columns), plan.halo[1:], self.header.stride[1:], strict=True)
         ]
         y = mirrored(rows.start - halo_y, rows.start + extent[0] + halo_y, plan.shape[1])
         x = mirrored(columns.start - halo_x, columns.start + extent[1] + halo_x, plan.shape[2])

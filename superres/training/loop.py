@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from superres.config import TrainConfig
+from superres.config import Augment, TrainConfig
 from superres.datasets.manifest import Manifest, load_manifests
 from superres.datasets.patches import Batch, PatchSampler, Source, open_sources
 from superres.degrade import augment_range, degrade
@@ -146,8 +146,8 @@ class _Session:
             betas=(config.optimiser.momentum[1], config.optimiser.beta2),
             weight_decay=config.optimiser.weight_decay,
         )
-        self.sampler = self._sampler(sources, flips=config.augment.flips)
-        self.validation = self._sampler(valid, flips=False).crops(_VALIDATION_IMAGES) if valid else None
+        self.sampler = self._sampler(sources, config.augment)
+        self.validation = self._sampler(valid, None).crops(_VALIDATION_IMAGES) if valid else None
         self.validation_names = _names(valid)
         self.step, self.spent, self.skipped = 0, 0.0, 0
         self.coefficients: dict[str, float] = {}
@@ -197,9 +197,9 @@ class _Session:
         assert self.config.steps is not None
         return self.step / self.config.steps
 
-    def _sampler(self, sources: list[Source], *, flips: bool) -> PatchSampler:
+    def _sampler(self, sources: list[Source], augment: Augment | None) -> PatchSampler:
         size = -(-self.config.patch.size // self.architecture.stride) * self.architecture.stride
-        return PatchSampler(sources, factor=self.config.factor, size=size, seed=self.config.seed, flips=flips)
+        return PatchSampler(sources, factor=self.config.factor, size=size, seed=self.config.seed, augment=augment)
 
     def _pairs(self, batch: Batch, *, augmented: bool) -> tuple[Tensor, Tensor]:
         """Return low and high patches as the net sees them: augmented, degraded, normalised."""

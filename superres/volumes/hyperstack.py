@@ -41,10 +41,10 @@ def save_hyperstack(
     """
     if image.dtype.name not in _DTYPES:
         raise OutputWriteError(f"{path}: ImageJ knows {', '.join(_DTYPES)}, not {image.dtype}; convert the image first")
-    t, c, z, _, _ = image.shape
+    num_labels = image.shape[0] * image.shape[2]
     metadata: dict[str, Any] = {"axes": "TZCYX"}
     if channel_names:
-        metadata["Labels"] = list(channel_names) * (t * z)
+        metadata["Labels"] = list(channel_names) * num_labels
     resolution = None
     if voxel_size[1] is not None and voxel_size[2] is not None:
         metadata["unit"] = "um"

@@ -65,12 +65,12 @@ def open_plane(
     """
     try:
         properties = iio.improps(path, plugin="pillow")
-    except DecompressionBombError:
-        raise InputError(
-            f"{path}: a {format} of more than 178 million pixels, which must be decoded as a whole; "
-            "convert it to TIFF or OME-Zarr, which are read in parts"
-        ) from None
     except (OSError, ValueError, SyntaxError) as error:
+        if isinstance(error.__cause__, DecompressionBombError):
+            raise InputError(
+                f"{path}: a {format} of more than 178 million pixels, which must be decoded as a whole; "
+                "convert it to TIFF or OME-Zarr, which are read in parts"
+            ) from None
         raise InputError(f"{path}: not a readable {format} ({error}); write or copy the file again") from None
     shape = tuple(int(size) for size in properties.shape)
     found = {2: "YX", 3: "YXS", 4: "QYXS"}[len(shape)]

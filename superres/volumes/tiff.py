@@ -121,11 +121,12 @@ def _check_paged(level: tifffile.TiffPageSeries, path: Path) -> None:
     """Check the declared shape against the pages, and that the first and last page lie inside their file."""
     keyframe = level.keyframe
     leading = level.shape[: len(level.shape) - keyframe.ndim]
-    if tuple(level.shape[len(leading) :]) != tuple(keyframe.shape) or math.prod(leading) != len(level):
-        raise InputError(
-            f"{path}: shape {'x'.join(map(str, level.shape))} declared, {len(level)} planes of "
-            f"{'x'.join(map(str, keyframe.shape))} found; the file is truncated, copy or export it again"
-        )
+    found = f"{len(level)} planes of {'x'.join(map(str, keyframe.shape))} found"
+    declared = f"shape {'x'.join(map(str, level.shape))} declared"
+    if math.prod(level.shape) != len(level) * math.prod(keyframe.shape):
+        raise InputError(f"{path}: {declared}, {found}; the file is truncated, copy or export it again")
+    if tuple(level.shape[len(leading) :]) != tuple(keyframe.shape):
+        raise InputError(f"{path}: {declared}, {found}; superres reads Y and X from one plane, export the file again")
     missing = sum(page is None for page in level)
     if missing:
         raise InputError(f"{path}: {missing} of {len(level)} planes are missing; put all files of the set beside it")

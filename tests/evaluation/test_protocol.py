@@ -261,6 +261,7 @@ def test_unusable_images_are_named_and_left_out(
         {"id": "constant", "high": [np.full((128, 128), 7, np.uint8)]},
         {"id": "holed", "high": [holed]},
         {"id": "tiny", "high": [CELL[:60, :60]]},
+        {"id": "frame", "high": [np.pad(np.full((96, 96), 50, np.uint8), 16)]},
     )
     use_model(lambda low: np.full_like(upsample(low, (1, 4, 4), how="nearest"), np.nan))
     found = evaluate(config(tmp_path, model=write_model(tmp_path)), tmp_path / "out")
@@ -268,6 +269,7 @@ def test_unusable_images_are_named_and_left_out(
     assert "constant (7)" in found.skipped["constant"]
     assert "1 NaN" in found.skipped["holed"]
     assert "crop=0" in found.skipped["tiny"]
+    assert "scored part of truth channel 0 is constant (50)" in found.skipped["frame"]
     text = "\n".join(found.warnings)
     assert "half: left out half_high_0.tif, z 1: truth channel 0 is constant (9)" in text
     assert "good: superres gave NaN or infinite values on 1 of 1 planes" in text

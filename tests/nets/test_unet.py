@@ -92,7 +92,8 @@ def test_consistency_makes_the_low_pass_follow_the_input() -> None:
 def test_shift_by_the_stride_is_exact() -> None:
     net = randomised("S", (1, 3, 3))
     radius, stride = net.architecture.receptive_radius, net.architecture.stride
-    low = torch.randn(1, 1, 2 * radius + 24, 2 * radius + 24)
+    # Not below 144 voxels, where torch changes the algorithm of convolutions over one channel.
+    low = torch.randn(1, 1, 2 * radius + 48, 2 * radius + 48)
     with torch.no_grad():
         whole, moved = net(low), net(low[:, :, stride:, stride:])
     inner = slice(3 * (radius + stride), 3 * (radius + 20))
