@@ -96,7 +96,9 @@ class ProgressDisplay:
         self._live.stop()
 
     def __call__(self, event: Progress) -> None:
-        """Show one event."""
+        """Show one event; a stage without anything to do is left out."""
+        if event.total <= 0:
+            return
         is_new = self._take(event)
         if self._console.is_terminal:
             self._live.start()

@@ -106,6 +106,10 @@ def test_a_stage_that_starts_again_is_a_new_one(clock: list[float]) -> None:
     assert [line.split(",")[0] for line in lines] == ["upscale 0/2", "upscale 2/2", "pyramid 1/1"] * 2
 
 
+def test_a_stage_without_anything_to_do_is_left_out(clock: list[float]) -> None:
+    assert lines_of([(0, Progress("pyramid", 0, 0, "shards"))], clock) == []
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 @pytest.mark.parametrize("width", [80, 120])
 def test_bars_fit_the_terminal(width: int) -> None:

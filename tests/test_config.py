@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
@@ -59,6 +59,7 @@ train_configs = st.builds(
 )
 
 
+@settings(max_examples=60)
 @given(config=train_configs)
 def test_yaml_round_trip_changes_nothing(config: TrainConfig) -> None:
     again = TrainConfig.model_validate(yaml.safe_load(dump_config(config)))

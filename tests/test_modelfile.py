@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import load_file, save_file
@@ -68,6 +68,7 @@ tensors = hnp.arrays(
 all_weights = st.dictionaries(st.from_regex(r"\A[a-z0-9._]{1,12}\Z"), tensors, max_size=3)
 
 
+@settings(max_examples=40)
 @given(header=headers, weights=all_weights)
 def test_round_trip(header: ModelHeader, weights: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("model") / "m.safetensors"

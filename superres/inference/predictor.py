@@ -21,8 +21,8 @@ from superres.volumes import measure_intensity_of
 ReadNormalised = Callable[[slice, slice], NDArray[np.float32]]
 
 _SMALLEST_TILE = 16
-# torch gives convolutions over 20 480 values or fewer to another algorithm, which rounds differently; inputs of at least
-# this side are above that, so that small tiles and large ones agree in every bit.
+# torch gives convolutions over 20 480 values or fewer to another algorithm, which rounds differently; inputs of at
+# least this side are above that, so that small tiles and large ones agree in every bit.
 _SMALLEST_INPUT = 144
 
 

@@ -9,7 +9,6 @@ from torch import nn
 
 from superres.errors import SuperresError
 
-
 NetT = TypeVar("NetT", bound=nn.Module)
 
 

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from superres.modelfile import ModelHeader, save_model_file
+from superres.nets import Architecture, UNet
+
+MakeModel = Callable[..., Path]
+
+
+@pytest.fixture
+def make_model(tmp_path: Path) -> MakeModel:
+    """Write a model file with random weights; ``std=0`` leaves plain cubic interpolation."""
+
+    def make(factor: tuple[int, int, int] = (1, 2, 2), *, std: float = 0.04, channels: int = 1, seed: int = 0) -> Path:
+        torch.manual_seed(seed)
+        architecture = Architecture.of_preset("XS", factor=factor, channels=channels)
+        net = UNet(architecture)
+        if std > 0:
+            for parameter in net.parameters():
+                torch.nn.init.normal_(parameter, std=std)
+        radius, stride = architecture.receptive_radius, architecture.stride
+        header = ModelHeader(
+            name=f"random{seed}",
+            architecture=architecture.to_json(),
+            factor=factor,
+            channels=channels,
+            receptive_radius=(0, radius, radius),
+            stride=(1, stride, stride),
+            intensity={"percentiles": [0.5, 99.9], "average": 4},
+        )
+        path = tmp_path / f"model_{seed}_{channels}_{'_'.join(map(str, factor))}.safetensors"
+        save_model_file(path, header, {k: v.numpy() for k, v in net.state_dict().items()})
+        return path
+
+    return make
