@@ -85,7 +85,9 @@ class ModelFile:
 
 def save_model_file(path: Path, header: ModelHeader, weights: Mapping[str, NDArray[Any]]) -> None:
     """Write a model file at once: a reader sees the old file or the new one, never half of it."""
-    metadata = {"format": FORMAT, _KEY: json.dumps(dataclasses.asdict(header), sort_keys=True)}
+    # One key: several would be written in random order, and equal models would have different hashes.
+    content = {"format": FORMAT, "header": dataclasses.asdict(header)}
+    metadata = {_KEY: json.dumps(content, sort_keys=True)}
     partial = path.with_name(path.name + ".partial")
     save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, partial, metadata=metadata)
     partial.replace(path)
@@ -110,12 +112,7 @@ def read_model_header(path: Path) -> ModelHeader:
         raise ModelFileError(
             f"{path}: not a readable .safetensors file ({error}); expected a model written by 'superres train'"
         ) from None
-    if metadata.get("format") != FORMAT:
-        raise ModelFileError(
-            f"{path}: a .safetensors file without a superres header (format {metadata.get('format')!r}, expected "
-            f"{FORMAT!r}); give a model written by 'superres train'"
-        )
-    return _header_from_json(metadata[_KEY], path)
+    return _header_from_json(metadata.get(_KEY, "{}"), path)
 
 
 def load_model_file(path: Path) -> ModelFile:
@@ -129,13 +126,25 @@ def load_model_file(path: Path) -> ModelFile:
 
 
 def _header_from_json(text: str, path: Path) -> ModelHeader:
-    content = json.loads(text)
-    known = {item.name for item in dataclasses.fields(ModelHeader)}
-    if not known >= content.keys():
+    try:
+        whole = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ModelFileError(f"{path}: its superres header is damaged ({error}); give another copy of it") from None
+    if whole.get("format") != FORMAT:
         raise ModelFileError(
-            f"{path}: written by superres {content.get('version')}, whose header this version does not know "
-            f"({', '.join(sorted(content.keys() - known))}); update superres"
+            f"{path}: a .safetensors file without a superres header (format {whole.get('format')!r}, expected "
+            f"{FORMAT!r}); give a model written by 'superres train'"
+        )
+    content = whole["header"]
+    known = {item.name for item in dataclasses.fields(ModelHeader)}
+    needed = {item.name for item in dataclasses.fields(ModelHeader) if item.default is item.default_factory}
+    if not known >= content.keys() >= needed:
+        unfit = ", ".join(sorted((content.keys() - known) | (needed - content.keys())))
+        raise ModelFileError(
+            f"{path}: written by superres {content.get('version') or '(unknown)'}, whose header differs from what this "
+            f"version reads ({unfit}); update superres"
         )
     for name in ("factor", "receptive_radius", "stride", "voxel_size"):
-        content[name] = tuple(content[name])
+        if name in content:
+            content[name] = tuple(content[name])
     return ModelHeader(**content)

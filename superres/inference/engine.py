@@ -115,6 +115,7 @@ def upscale(
     todo = [unit for unit in store.units() if not store.is_done(unit)]
     tally = _Tally()
     events = _tile_events(plan, store, todo, progress)
+    next(events)
     for unit in todo:
         channel = channels[unit.c]
         block = _predict_unit(volume, predictor, plan, store, unit, channel, intensities[channel], tally, events)
@@ -239,14 +240,15 @@ def _cast(values: NDArray[Any], dtype: np.dtype[Any], tally: _Tally) -> NDArray[
 
 
 def _tile_events(plan: TilePlan, store: OutputStore, todo: list[Unit], progress: ProgressCallback) -> Iterator[None]:
-    """Report one event per tile; shards that were finished before count as done."""
+    """Report one event before the first tile and one after each; shards that were finished before count as done."""
     counts = {unit: sum(1 for _ in plan.tiles(store.region(unit))) for unit in store.units()}
     total = sum(counts.values())
     done = total - sum(counts[unit] for unit in todo)
+    progress(Progress("upscale", done, total, "tiles"))
     while True:
-        progress(Progress("upscale", done, total, "tiles"))
         yield
         done += 1
+        progress(Progress("upscale", done, total, "tiles"))
 
 
 def _warnings(volume: Volume, predictor: Predictor, tally: _Tally, dtype: str) -> tuple[str, ...]:

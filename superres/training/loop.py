@@ -150,12 +150,14 @@ class _Session:
         self.validation = self._sampler(valid, None).crops(_VALIDATION_IMAGES) if valid else None
         self.validation_names = _names(valid)
         self.step, self.spent, self.skipped = 0, 0.0, 0
+        self.first, self.began = 0, time.monotonic()
         self.coefficients: dict[str, float] = {}
         self._resume()
 
     def fit(self, started: float) -> int:
         """Run the steps that are left; return how many were skipped for non-finite gradients."""
         features = self._feature_net() if self.config.loss.feature > 0 and self.config.loss.feature_from < 1 else None
+        self.first, self.began = self.step, time.monotonic()
         while (share := self._share(started)) < 1:
             rate, momentum = one_cycle(share, self.config.optimiser)
             for group in self.optimiser.param_groups:
@@ -165,6 +167,7 @@ class _Session:
             self._update(terms["loss"])
             self.step += 1
             self._report(share, rate, terms, started)
+        self._announce(1.0, {})
         return self.skipped
 
     @torch.no_grad()
@@ -270,14 +273,17 @@ class _Session:
             values = {name: round(float(term.detach()), 6) for name, term in terms.items()} | validated
             seconds = round(self.seconds(started), 2)
             self.folder.log({"step": self.step, "seconds": seconds, "learning_rate": rate, **values})
-            done, total, unit = float(self.step), float(config.steps or 0), "steps"
-            if config.time_budget is not None:
-                done, total, unit = min(share, 1.0) * config.time_budget, config.time_budget, "s"
-            self.progress(Progress("train", done, total, unit, f"step {self.step}", values))
+            self._announce(share, values | {"steps/s": (self.step - self.first) / (time.monotonic() - self.began)})
         if self.step % config.sample_every == 0:
             self._sample()
         if self.step % config.checkpoint_every == 0:
             self._checkpoint(started)
+
+    def _announce(self, share: float, values: Mapping[str, float]) -> None:
+        done, total, unit = float(self.step), float(self.config.steps or 0), "steps"
+        if self.config.time_budget is not None:
+            done, total, unit = min(share, 1.0) * self.config.time_budget, self.config.time_budget, "s"
+        self.progress(Progress("train", done, total, unit, f"step {self.step}", values))
 
     @torch.no_grad()
     def _sample(self) -> None:

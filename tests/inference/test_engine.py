@@ -201,7 +201,7 @@ class TestBadInputWritesNothing:
         assert not (tmp_path / "out.zarr").exists()
 
     def test_other_number_of_channels(self, stack: Path, tmp_path: Path, make_model: MakeModel) -> None:
-        with pytest.raises(ModelFileError, match="2 channels.*takes 3"):
+        with pytest.raises(ModelFileError, match=r"2 channels.*takes 3"):
             upscale(stack, tmp_path / "out.zarr", settings(make_model(channels=3)))
         assert not (tmp_path / "out.zarr").exists()
 
