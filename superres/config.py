@@ -138,11 +138,11 @@ class Augment(Settings):
     """
 
     flips: bool = True
-    probability: float = Field(0.7, ge=0, le=1, description="share of patches with changed contrast and offset")
-    contrast: Range = Field((0.4, 1.6), description="factor about the patch mean")
+    probability: float = Field(0.5, ge=0, le=1, description="share of patches with changed contrast and offset")
+    contrast: Range = Field((0.4, 2.4), description="factor about the patch mean")
     offset: float = Field(0.27, ge=0, description="largest shift, as a share of the grey range")
     coarser: float = Field(
-        0.25, ge=0, le=1, description="share of patches from sharp images binned 2 x 2 first: another magnification"
+        0.2, ge=0, le=1, description="share of patches from sharp images binned 2 x 2 first: another magnification"
     )
     rectangle: float = Field(0.2, ge=0, le=1, description="share of those patches with an empty or saturated rectangle")
 
@@ -172,7 +172,7 @@ class LossConfig(Settings):
 class OptimiserConfig(Settings):
     """AdamW with decoupled weight decay under a one-cycle schedule with inverse momentum."""
 
-    learning_rate: float = Field(3e-3, gt=0)
+    learning_rate: float = Field(1.5e-3, gt=0)
     weight_decay: float = Field(1e-4, ge=0)
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the training in which the learning rate rises")
     momentum: Range = Field((0.85, 0.95), description="lowest (at the peak learning rate) and highest beta1")

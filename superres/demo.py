@@ -192,7 +192,12 @@ def _picture(model: Path) -> NDArray[np.uint8]:
         pixels = part.pixels()
         high = np.moveaxis(np.atleast_3d(pixels), -1, 0)[:, None]
         low = degrade_image(high, _DEGRADE, factor=FACTOR, grey_range=GREY_RANGE, seed=1)
-        panels = [low.repeat(4, -1).repeat(4, -2), predictor.interpolate(low), predictor.restore(low), high]
+        panels: list[NDArray[Any]] = [
+            low.repeat(4, -1).repeat(4, -2),
+            predictor.interpolate(low),
+            predictor.restore(low),
+            high,
+        ]
         rows.append(np.concatenate([_panel(image) for image in panels], axis=1))
     return np.concatenate(rows)
 
@@ -200,8 +205,8 @@ def _picture(model: Path) -> NDArray[np.uint8]:
 def _panel(image: NDArray[Any]) -> NDArray[np.uint8]:
     """Cut the centre and give it three colours and a white rim."""
     centre = [max(0, (n - _PICTURE_SIDE) // 2) for n in image.shape[-2:]]
-    window = tuple(slice(start, start + _PICTURE_SIDE) for start in centre)
-    colours = np.rint(image[:, 0, *window]).clip(0, 255).astype(np.uint8)
+    rows, columns = (slice(start, start + _PICTURE_SIDE) for start in centre)
+    colours = np.rint(image[:, 0, rows, columns]).clip(0, 255).astype(np.uint8)
     colours = np.broadcast_to(colours, (3, *colours.shape[1:]))
     missing = [_PICTURE_SIDE - n for n in colours.shape[1:]]
     padding = ((0, 0), *((gap // 2 + 2, gap - gap // 2 + 2) for gap in missing))

@@ -48,7 +48,7 @@ class FeatureNet(nn.Module):
         image : Tensor
             float32, (n, channels, y, x).
         """
-        scales = torch.split(self.scales, WIDTHS)
+        scales = torch.split(self.scales, list(WIDTHS))
         return [x / scale.view(1, -1, 1, 1) for x, scale in zip(self._activations(image), scales, strict=True)]
 
     def forward(self, image: Tensor) -> Tensor:

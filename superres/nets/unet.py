@@ -85,7 +85,7 @@ class Architecture:
         The consistency layer compares a low-pass of the prediction with the input, so its reach adds up.
         """
         levels = len(self.widths) - 1
-        reach = 2 + sum(2 * 2**level * 2 * self.blocks for level in range(levels))
+        reach: int = 2 + sum(2 * 2**level * 2 * self.blocks for level in range(levels))
         reach += 2 * 2**levels * self.middle_blocks + sum(2**level for level in range(levels))
         if self.consistency_sigma > 0:
             reach += math.ceil(3 * self.consistency_sigma) + 2

@@ -146,6 +146,7 @@ class _Session:
             betas=(config.optimiser.momentum[1], config.optimiser.beta2),
             weight_decay=config.optimiser.weight_decay,
         )
+        self.sources = sources
         self.sampler = self._sampler(sources, config.augment)
         self.validation = self._sampler(valid, None).crops(_VALIDATION_IMAGES) if valid else None
         self.validation_names = _names(valid)
@@ -344,6 +345,19 @@ def _names(sources: list[Source]) -> list[str]:
     return [name for name, count in counts.items() for _ in range(min(count, _VALIDATION_IMAGES))]
 
 
+def _low_voxel_size(
+    sources: list[Source], factor: tuple[int, int, int]
+) -> tuple[float | None, float | None, float | None]:
+    """Return the voxel size of the low recordings along each axis where all agree within 5 %, else None."""
+    sizes: list[float | None] = []
+    for axis, f in enumerate(factor):
+        known = [source.voxel_size[axis] for source in sources]
+        values = [value for value in known if value is not None]
+        agree = len(values) == len(known) and max(values) <= 1.05 * min(values)
+        sizes.append(float(np.median(values)) * f if agree else None)
+    return sizes[0], sizes[1], sizes[2]
+
+
 def _autocast(device: torch.device) -> torch.autocast:
     """Return bfloat16 autocast where the hardware has it, else a context that does nothing."""
     fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
@@ -372,6 +386,7 @@ def _save(
         receptive_radius=(0, radius, radius),
         stride=(1, stride, stride),
         intensity=config.intensity.model_dump(mode="json"),
+        voxel_size=_low_voxel_size(session.sources, config.factor),
         degradation=[step.model_dump(mode="json", exclude_none=True) for step in config.degrade],
         training={
             "manifests": [{"name": manifest.name, "sha256": manifest.sha256} for manifest in manifests],

@@ -190,7 +190,7 @@ def test_tiny_images(size: tuple[int, int], tmp_path: Path, make_model: MakeMode
 
 class TestBadInputWritesNothing:
     def test_missing_file(self, tmp_path: Path, make_model: MakeModel) -> None:
-        with pytest.raises(MissingFileError, match="gone.tif"):
+        with pytest.raises(MissingFileError, match=r"gone\.tif"):
             upscale(tmp_path / "gone.tif", tmp_path / "out.zarr", settings(make_model()))
         assert not (tmp_path / "out.zarr").exists()
 
