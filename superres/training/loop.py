@@ -17,11 +17,12 @@ from superres.datasets.manifest import Manifest, load_manifests
 from superres.datasets.patches import Batch, PatchSampler, Source, open_sources
 from superres.degrade import augment_range, degrade
 from superres.degrade.chain import middle
-from superres.modelfile import ModelHeader, read_model_header, save_model_file
+from superres.modelfile import read_model_header, save_model_file
 from superres.nets import Architecture, FeatureNet, UNet, choose_device, place
 from superres.progress import Progress, ProgressCallback, silent
 from superres.training import losses
 from superres.training.feature_training import train_feature_net
+from superres.training.header import make_header
 from superres.training.run import RunFolder, optimiser_tensors, restore_optimiser, to_numpy
 from superres.training.schedule import one_cycle
 
@@ -102,7 +103,10 @@ def train(config: TrainConfig, run: Path, *, progress: ProgressCallback = silent
     metrics = session.validate()
     notes += valid_notes + ([f"{skipped} steps with non-finite gradients were skipped"] if skipped else [])
     seconds = session.seconds(started)
-    _save(config, folder, manifests, session, metrics=metrics, seconds=seconds)
+    header = make_header(
+        config, manifests, session.sources, session.architecture, steps=session.step, seconds=seconds, metrics=metrics
+    )
+    save_model_file(folder.model, header, to_numpy(session.ema.state_dict()))
     folder.clear_checkpoint()
     return TrainResult(folder.model, run, session.step, seconds, metrics, tuple(notes))
 
@@ -345,57 +349,7 @@ def _names(sources: list[Source]) -> list[str]:
     return [name for name, count in counts.items() for _ in range(min(count, _VALIDATION_IMAGES))]
 
 
-def _low_voxel_size(
-    sources: list[Source], factor: tuple[int, int, int]
-) -> tuple[float | None, float | None, float | None]:
-    """Return the voxel size of the low recordings along each axis where all agree within 5 %, else None."""
-    sizes: list[float | None] = []
-    for axis, f in enumerate(factor):
-        known = [source.voxel_size[axis] for source in sources]
-        values = [value for value in known if value is not None]
-        agree = len(values) == len(known) and max(values) <= 1.05 * min(values)
-        sizes.append(float(np.median(values)) * f if agree else None)
-    return sizes[0], sizes[1], sizes[2]
-
-
 def _autocast(device: torch.device) -> torch.autocast:
     """Return bfloat16 autocast where the hardware has it, else a context that does nothing."""
     fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bool(fast) and device.type in ("cuda", "cpu"))
-
-
-def _save(
-    config: TrainConfig,
-    folder: RunFolder,
-    manifests: tuple[Manifest, ...],
-    session: _Session,
-    *,
-    metrics: Mapping[str, Any],
-    seconds: float,
-) -> None:
-    from superres import __version__
-
-    architecture = session.architecture
-    radius, stride = architecture.receptive_radius, architecture.stride
-    trained = [item for manifest in manifests for item in manifest.of_split("train")]
-    header = ModelHeader(
-        name=config.name,
-        architecture=architecture.to_json(),
-        factor=config.factor,
-        channels=architecture.channels,
-        receptive_radius=(0, radius, radius),
-        stride=(1, stride, stride),
-        intensity=config.intensity.model_dump(mode="json"),
-        voxel_size=_low_voxel_size(session.sources, config.factor),
-        degradation=[step.model_dump(mode="json", exclude_none=True) for step in config.degrade],
-        training={
-            "manifests": [{"name": manifest.name, "sha256": manifest.sha256} for manifest in manifests],
-            "acquisitions": [{"id": a.id, "licence": a.licence, "credit": a.credit} for a in trained],
-            "steps": session.step,
-            "seconds": round(seconds, 1),
-            "config": config.model_dump(mode="json"),
-        },
-        metrics=metrics,
-        version=__version__,
-    )
-    save_model_file(folder.model, header, to_numpy(session.ema.state_dict()))

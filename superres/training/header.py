@@ -1,0 +1,66 @@
+"""What a finished training writes into the header of its model file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from superres.config import TrainConfig
+from superres.datasets.acquisition import Manifest
+from superres.datasets.patches import Source
+from superres.modelfile import ModelHeader
+from superres.nets import Architecture
+
+
+def make_header(
+    config: TrainConfig,
+    manifests: Sequence[Manifest],
+    sources: Sequence[Source],
+    architecture: Architecture,
+    *,
+    steps: int,
+    seconds: float,
+    metrics: Mapping[str, Any],
+) -> ModelHeader:
+    """Say what a model is, what it was trained on, and how well it did on validation."""
+    from superres import __version__
+
+    radius, stride = architecture.receptive_radius, architecture.stride
+    trained = [item for manifest in manifests for item in manifest.of_split("train")]
+    return ModelHeader(
+        name=config.name,
+        architecture=architecture.to_json(),
+        factor=config.factor,
+        channels=architecture.channels,
+        receptive_radius=(0, radius, radius),
+        stride=(1, stride, stride),
+        intensity=config.intensity.model_dump(mode="json"),
+        voxel_size=_low_voxel_size(sources, config.factor),
+        degradation=[step.model_dump(mode="json", exclude_none=True) for step in config.degrade],
+        training={
+            "manifests": [{"name": manifest.name, "sha256": manifest.sha256} for manifest in manifests],
+            "acquisitions": [{"id": a.id, "licence": a.licence, "credit": a.credit} for a in trained],
+            "steps": steps,
+            "seconds": round(seconds, 1),
+            # Names, not places: a model should not tell where a lab keeps its data.
+            "config": config.model_dump(mode="json", exclude={"data_root"})
+            | {"manifests": [path.name for path in config.manifests]},
+        },
+        metrics=metrics,
+        version=__version__,
+    )
+
+
+def _low_voxel_size(
+    sources: Sequence[Source], factor: tuple[int, int, int]
+) -> tuple[float | None, float | None, float | None]:
+    """Return the voxel size of the low recordings along each axis where all agree within 5 %, else None."""
+    sizes: list[float | None] = []
+    for axis, f in enumerate(factor):
+        known = [source.voxel_size[axis] for source in sources]
+        values = [value for value in known if value is not None]
+        agree = len(values) == len(known) and max(values) <= 1.05 * min(values)
+        sizes.append(float(np.median(values)) * f if agree else None)
+    return sizes[0], sizes[1], sizes[2]
