@@ -141,6 +141,9 @@ class Augment(Settings):
     probability: float = Field(0.5, ge=0, le=1, description="share of patches with changed contrast and offset")
     contrast: Range = Field((0.4, 2.4), description="factor about the patch mean")
     offset: float = Field(0.27, ge=0, description="largest shift, as a share of the grey range")
+    own_range: float = Field(
+        0.5, ge=0, le=1, description="share of patches with black and white of their own, as in an image cut small"
+    )
     coarser: float = Field(
         0.2, ge=0, le=1, description="share of patches from sharp images binned 2 x 2 first: another magnification"
     )

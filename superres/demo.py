@@ -30,8 +30,8 @@ FACTOR = (1, 4, 4)
 GREY_RANGE = (0.0, 255.0)
 _DEGRADE = (
     DegradeStep(downsample="binning"),
-    DegradeStep.model_validate({"poisson": {"photons": [300, 500]}}),
-    DegradeStep.model_validate({"read_noise": {"sd": [0.01, 0.03]}}),
+    DegradeStep.model_validate({"poisson": {"photons": [700, 1300]}}),
+    DegradeStep.model_validate({"read_noise": {"sd": [0.006, 0.014]}}),
 )
 _LICENCE = "shipped with scikit-image; see its data README"
 _PICTURE_SIDE = 160
@@ -77,10 +77,10 @@ _WHOLE = slice(None)
 _PARTS = (
     _Part("tissue_left", "train", skimage.data.immunohistochemistry, _WHOLE, slice(0, 248)),
     _Part("fundus_left", "train", skimage.data.retina, slice(200, 1200), slice(150, 880)),
-    _Part("phase_top", "train", skimage.data.cell, slice(0, 436), _WHOLE),
+    _Part("phase_left", "train", skimage.data.cell, _WHOLE, slice(0, 440)),
     _Part("tissue_right", "val", skimage.data.immunohistochemistry, _WHOLE, slice(256, 512)),
     _Part("fundus_right", "val", skimage.data.retina, slice(448, 960), slice(896, 1152)),
-    _Part("phase_bottom", "val", skimage.data.cell, slice(444, 660), slice(0, 548)),
+    _Part("phase_right", "val", skimage.data.cell, _WHOLE, slice(446, 550)),
     _Part("microaneurysms", "val", skimage.data.microaneurysms, slice(0, 100), slice(0, 100)),
 )
 
@@ -198,15 +198,22 @@ def _picture(model: Path) -> NDArray[np.uint8]:
             predictor.restore(low),
             high,
         ]
-        rows.append(np.concatenate([_panel(image) for image in panels], axis=1))
+        y, x = _liveliest(high)
+        rows.append(np.concatenate([_panel(image, y, x) for image in panels], axis=1))
     return np.concatenate(rows)
 
 
-def _panel(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """Cut the centre and give it three colours and a white rim."""
-    centre = [max(0, (n - _PICTURE_SIDE) // 2) for n in image.shape[-2:]]
-    rows, columns = (slice(start, start + _PICTURE_SIDE) for start in centre)
-    colours = np.rint(image[:, 0, rows, columns]).clip(0, 255).astype(np.uint8)
+def _liveliest(high: NDArray[Any]) -> tuple[int, int]:
+    """Return the corner of the window with the most contrast, (y, x): an empty one would show nothing."""
+    y, x = (range(0, max(1, n - _PICTURE_SIDE + 1), 16) for n in high.shape[-2:])
+    corners = [(row, column) for row in y for column in x]
+    contrast = [high[:, 0, r : r + _PICTURE_SIDE, c : c + _PICTURE_SIDE].std() for r, c in corners]
+    return corners[int(np.argmax(contrast))]
+
+
+def _panel(image: NDArray[Any], y: int, x: int) -> NDArray[np.uint8]:
+    """Cut the window that starts at (y, x) and give it three colours and a white rim."""
+    colours = np.rint(image[:, 0, y : y + _PICTURE_SIDE, x : x + _PICTURE_SIDE]).clip(0, 255).astype(np.uint8)
     colours = np.broadcast_to(colours, (3, *colours.shape[1:]))
     missing = [_PICTURE_SIDE - n for n in colours.shape[1:]]
     padding = ((0, 0), *((gap // 2 + 2, gap - gap // 2 + 2) for gap in missing))

@@ -8,11 +8,17 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from superres.config import Augment
+from superres.config import Augment, TrainConfig
 
 
 def augment_range(
-    high: Tensor, low: Tensor | None, config: Augment, generator: Generator
+    high: Tensor,
+    low: Tensor | None,
+    config: Augment,
+    generator: Generator,
+    *,
+    black: Tensor | float = 0.0,
+    white: Tensor | float = 1.0,
 ) -> tuple[Tensor, Tensor | None]:
     """Change contrast and offset of some images, and paste constant rectangles into some of those.
 
@@ -30,6 +36,9 @@ def augment_range(
         Probabilities and ranges.
     generator : Generator
         On the device of `high`.
+    black, white : Tensor or float
+        (n, 1, 1, 1), what the net sees as 0 and 1. A faint channel fills a small part of the grey range; shifted and
+        filled over all of it, its patches would be nothing but outliers.
 
     Returns
     -------
@@ -44,11 +53,14 @@ def augment_range(
     chosen = draw(0, 1) < config.probability
     contrast = torch.where(chosen, draw(*config.contrast), 1.0)
     offset = torch.where(chosen, draw(-config.offset, config.offset), 0.0)
+    width = torch.as_tensor(white - black, device=high.device)
+    offset = torch.minimum(torch.maximum(offset, -0.5 * width), 0.5 * width)
     mean = high.mean(dim=(1, 2, 3), keepdim=True)
     mask = _rectangles(high, chosen & (draw(0, 1) < config.rectangle), generator)
     # A third each: black, saturated, any grey level.
     kind = torch.randint(0, 3, (n, 1, 1, 1), generator=generator, device=high.device)
     fill = torch.where(kind == 0, 0.0, torch.where(kind == 1, 1.0, draw(0, 1)))
+    fill = torch.minimum(torch.maximum(fill, black - 0.5 * width), white + 0.5 * width)
 
     changed = torch.where(mask, fill, (high - mean) * contrast + mean + offset)
     if low is None:
@@ -61,6 +73,39 @@ def augment_range(
     covered = mask | torch.nn.functional.interpolate(coarse.float(), size=high.shape[2:]).bool()
     changed = torch.where(covered, fill, changed)
     return changed, torch.where(coarse, fill + (low - clean), (low - mean) * contrast + mean + offset)
+
+
+def own_range(
+    high: Tensor, scale: Tensor, shift: Tensor, config: TrainConfig, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Give some patches black and white of their own.
+
+    Black and white of a volume depend on what else is in it: the same cells have a quarter of the contrast beside a
+    bright one. A net that knows one scale only mistakes the noise of a faint volume for structure.
+
+    Parameters
+    ----------
+    high : Tensor
+        float32, (n, c, y, x), shares of the grey range.
+    scale, shift : Tensor
+        (n, 1, 1, 1): ``scale * share + shift`` is the normalised intensity by the volume's black and white.
+    config : TrainConfig
+        Share of such patches, and how intensities are averaged before black and white are measured.
+    generator : Generator
+        On the device of `high`.
+
+    Returns
+    -------
+    tuple of Tensor
+        Scale and shift to use; at most 10 times the volume's scale.
+    """
+    area = [min(n, config.intensity.average * f) for n, f in zip(high.shape[2:], config.factor[1:], strict=True)]
+    means = torch.nn.functional.avg_pool2d(high, (area[0], area[1]))
+    black, white = means.amin(dim=(1, 2, 3), keepdim=True), means.amax(dim=(1, 2, 3), keepdim=True)
+    steepest = 10 * scale
+    own = 1 / torch.maximum(white - black, 1 / steepest)
+    chosen = torch.rand(len(high), 1, 1, 1, generator=generator, device=high.device) < config.augment.own_range
+    return torch.where(chosen, own, scale), torch.where(chosen, -black * own, shift)
 
 
 def _rectangles(high: Tensor, chosen: Tensor, generator: Generator) -> Tensor:

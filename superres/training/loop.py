@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from superres.config import Augment, TrainConfig
 from superres.datasets.manifest import Manifest, load_manifests
 from superres.datasets.patches import Batch, PatchSampler, Source, open_sources
-from superres.degrade import augment_range, degrade
+from superres.degrade import augment_range, degrade, own_range
 from superres.degrade.chain import middle
 from superres.modelfile import read_model_header, save_model_file
 from superres.nets import Architecture, FeatureNet, UNet, choose_device, place
@@ -215,8 +215,11 @@ class _Session:
         generator = Generator(self.device).manual_seed(seed)
         high = batch.high.to(self.device)
         low = None if batch.low is None else batch.low.to(self.device)
+        scale, shift = batch.scale.to(self.device), batch.shift.to(self.device)
         if augmented:
-            high, low = augment_range(high, low, self.config.augment, generator)
+            limits = {"black": -shift / scale, "white": (1 - shift) / scale}
+            high, low = augment_range(high, low, self.config.augment, generator, **limits)
+            scale, shift = own_range(high, scale, shift, self.config, generator)
         if low is None:
             low = degrade(
                 high,
@@ -225,7 +228,6 @@ class _Session:
                 generator=generator,
                 voxel_sizes=batch.voxel_sizes,
             )
-        scale, shift = batch.scale.to(self.device), batch.shift.to(self.device)
         return (low * scale + shift).contiguous(memory_format=torch.channels_last), high * scale + shift
 
     def _loss(self, low: Tensor, high: Tensor, features: FeatureNet | None) -> dict[str, Tensor]:
