@@ -76,7 +76,7 @@ def test_out_of_memory_halves_the_tile_and_changes_nothing(monkeypatch: pytest.M
     predict = predictor.predict
 
     def limited(low: NDArray[np.float32]) -> NDArray[np.float32]:
-        if low.shape[1] * low.shape[2] > 130 * 130:
+        if low.shape[1] * low.shape[2] > 24_000:
             raise torch.OutOfMemoryError("out of memory")
         return predict(low)
 
