@@ -250,7 +250,7 @@ def test_store_opens_in_napari_as_multiscale_with_the_right_scale(tmp_path: Path
     PluginManager.instance().discover()
     viewer = ViewerModel()
     layers = viewer.open(str(tmp_path / "out.ome.zarr"), plugin="napari-ome-zarr")
-    assert [layer.name for layer in layers] == ["actin", "DNA"]
+    assert [layer.name.split(": ")[-1] for layer in layers] == ["actin", "DNA"]
     for layer in layers:
         assert layer.multiscale
         assert layer.data[0].shape[-2:] == (600, 520)
