@@ -86,7 +86,7 @@ def _superres(
     """Upscale and restore microscopy volumes larger than memory, and say how far to believe the result."""
 
 
-@app.command(epilog=_examples("superres demo", "superres demo --quick --out /tmp/demo"))
+@app.command(epilog=_examples("superres demo", "superres demo --quick --out my_demo"))
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for images, model, store and report.")] = Path("superres_demo"),
     quick: Annotated[bool, typer.Option("--quick", help="A short training, to see that everything works.")] = False,
