@@ -15,8 +15,8 @@ import tifffile
 from typer.testing import CliRunner, Result
 
 import superres
-from superres import cli_output
 from superres.cli import app
+from superres.cli import output as cli_output
 from superres.config import TrainConfig, UpscaleConfig
 from superres.errors import InputError, MissingFileError
 from superres.modelfile import ModelHeader, save_model_file

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from superres.cli_progress import figure_text
+from superres.cli.progress import figure_text
 
 if TYPE_CHECKING:
     from superres.demo import DemoResult

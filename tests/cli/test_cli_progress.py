@@ -15,8 +15,8 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from superres import cli_progress
-from superres.cli_progress import ProgressDisplay
+from superres.cli import progress as cli_progress
+from superres.cli.progress import ProgressDisplay
 from superres.progress import Progress
 
 SLEEPER = """
@@ -117,7 +117,7 @@ def test_bars_fit_the_terminal(width: int) -> None:
     import pty
 
     code = (
-        "import time\nfrom rich.console import Console\nfrom superres.cli_progress import ProgressDisplay\n"
+        "import time\nfrom rich.console import Console\nfrom superres.cli.progress import ProgressDisplay\n"
         "from superres.progress import Progress\n"
         "with ProgressDisplay(Console(stderr=True)) as show:\n"
         "    for i in range(4):\n"

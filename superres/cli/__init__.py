@@ -1,0 +1,13 @@
+"""The command line: reads arguments, calls a room, shows what came out. No decisions about data."""
+
+from __future__ import annotations
+
+from superres.cli import info, train, upscale  # importing a module registers its commands
+from superres.cli.application import app
+
+__all__ = ["app", "info", "main", "train", "upscale"]
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

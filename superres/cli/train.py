@@ -1,0 +1,58 @@
+"""``superres train`` and ``superres evaluate``: make a model and score it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from superres.cli import output
+from superres.cli.application import RESUMES, STARTS_ANEW, AsJson, Overrides, app, examples, job
+
+
+@app.command(
+    epilog=examples(
+        "superres train pipelines/em_x4.yaml --out runs/em",
+        "superres train my.yaml --out runs/my --set model.preset=S",
+    )
+)
+def train(
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe: manifests, factor, degradation, length.")],
+    out: Annotated[Path, typer.Option(help="Run folder; an unfinished run of the same recipe is resumed.")],
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model from a recipe; the run folder gets the model, the figures and sample pictures."""
+    with job(RESUMES) as progress:
+        from superres.config import TrainConfig, load_config
+
+        config = load_config(TrainConfig, recipe, overrides or ())
+        from superres import training
+
+        result = training.train(config, out, progress=progress)
+    output.show_training(result, as_json=as_json)
+
+
+@app.command(
+    epilog=examples(
+        "superres evaluate runs/em --manifest em.yaml --out reports/em",
+        "superres evaluate runs/my --manifest my.yaml --out reports/my --set split=test",
+    )
+)
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Model file or run folder.")],
+    manifest: Annotated[list[Path], typer.Option(help="Manifest of images with truth; repeat it for more.")],
+    out: Annotated[Path, typer.Option(help="Folder for report.html and report.json.")],
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a model against truth beside interpolation and deconvolution, and write a report with pictures."""
+    with job(STARTS_ANEW) as progress:
+        from superres.config import EvaluateConfig, load_config
+
+        config = load_config(EvaluateConfig, None, overrides or (), model=model, manifests=tuple(manifest))
+        from superres import evaluation
+
+        result = evaluation.evaluate(config, out, progress=progress)
+    output.show_evaluation(result, as_json=as_json)
