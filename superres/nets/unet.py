@@ -135,7 +135,7 @@ class UNet(nn.Module):
     """Residual U-Net in low-resolution space with additive skips and one pixel shuffle at the end.
 
     The prediction is cubic interpolation plus a learnt residual; then its low-pass is made to follow the input
-    (`_consistent`). Inputs are normalised intensities.
+    (`follow`). Inputs are normalised intensities.
 
     Parameters
     ----------
@@ -195,13 +195,13 @@ class UNet(nn.Module):
         for decode, up, skip in reversed(list(zip(self.decoder, self.up, skips, strict=True))):
             x = decode(up(x) + skip)
         residual = resample.pixel_shuffle(self.tail(x).float(), self.factor)
-        return self._consistent(self.interpolate(low) + residual, low.float())
+        return self.follow(self.interpolate(low) + residual, low.float())
 
     def interpolate(self, low: Tensor) -> Tensor:
         """Return the cubic interpolation that the residual is added to."""
         return resample.upsample_cubic(low.float(), self.phases_y, self.phases_x)
 
-    def _consistent(self, pred: Tensor, low: Tensor) -> Tensor:
+    def follow(self, pred: Tensor, low: Tensor) -> Tensor:
         """Shift the prediction smoothly so that its low-pass follows that of the input.
 
         The mean of a voxel's sub-voxels should be the voxel. The difference is smoothed, so that noise of single

@@ -233,6 +233,10 @@ class _Session:
     def _loss(self, low: Tensor, high: Tensor, features: FeatureNet | None) -> dict[str, Tensor]:
         """Return the loss and its terms; shares are measured on first use and then frozen."""
         config = self.config.loss
+        if self.sources[0].low is not None:
+            # Lamps drift and dyes fade between two recordings. The net's last layer makes the result follow the low
+            # image in such smooth things, so they are not asked of it.
+            high = self.net.follow(high, low)
         with _autocast(self.device):
             pred = self.net(low)
         terms = {"charbonnier": losses.charbonnier(pred, high, config.charbonnier_epsilon)}
