@@ -13,6 +13,8 @@ import pytest
 # Before NumPy and torch load: on a shared machine more threads than cores make tests slower, not faster.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, str(min(2, os.cpu_count() or 1)))
+# Threads that wait for work by spinning take the cores away from those that have it.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 hypothesis.settings.register_profile(
     "superres", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
