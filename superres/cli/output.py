@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from superres.inference import UpscaleSummary
     from superres.modelfile import ModelFile
     from superres.training import TrainResult
-    from superres.volumes import Volume
 
 OUT = Console()
 ERR = Console(stderr=True)
@@ -37,12 +36,12 @@ ERR = Console(stderr=True)
 
 def show_error(error: Exception) -> None:
     """Print an error on stderr, its leading path in bold."""
-    _print_message(ERR, "error: ", "bold red", str(error))
+    print_message(ERR, "error: ", "bold red", str(error))
 
 
 def show_note(text: str) -> None:
     """Print a line on stderr."""
-    _print_message(ERR, "", "", text)
+    print_message(ERR, "", "", text)
 
 
 @contextmanager
@@ -52,14 +51,14 @@ def warnings_as_lines() -> Iterator[None]:
     def show(
         message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
     ) -> None:
-        _print_message(ERR, "warning: ", "bold yellow", str(message))
+        print_message(ERR, "warning: ", "bold yellow", str(message))
 
     with warnings.catch_warnings():
         warnings.showwarning = show
         yield
 
 
-def _print_message(console: Console, label: str, style: str, message: str, *, indent: int = 0) -> None:
+def print_message(console: Console, label: str, style: str, message: str, *, indent: int = 0) -> None:
     """Print plain text, never read as markup, broken between words on a terminal and never inside a path."""
     width = console.width if console.is_terminal else sys.maxsize
     lines: list[str] = []
@@ -77,16 +76,17 @@ def _print_message(console: Console, label: str, style: str, message: str, *, in
     console.print(text, soft_wrap=True, highlight=False)
 
 
-def _show_facts(title: str, facts: Mapping[str, str]) -> None:
+def show_facts(title: str, facts: Mapping[str, str]) -> None:
     """Print a title and its facts in two columns; what is empty is left out."""
     OUT.print(Text(title, style="bold"), soft_wrap=True, highlight=False)
     given = {name: value for name, value in facts.items() if value}
     indent = 4 + max(len(name) for name in given)
     for name, value in given.items():
-        _print_message(OUT, f"  {name}".ljust(indent), "cyan", value, indent=indent)
+        print_message(OUT, f"  {name}".ljust(indent), "cyan", value, indent=indent)
 
 
-def _print_json(content: object) -> None:
+def print_json(content: object) -> None:
+    """Print one JSON document on stdout."""
     OUT.file.write(json.dumps(plain(content), indent=2, allow_nan=False) + "\n")
 
 
@@ -105,46 +105,7 @@ def plain(value: object) -> Any:
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
-# --- images ----------------------------------------------------------------------------------------------------------
-
-
-def show_volume(volume: Volume, *, axes_given: bool, as_json: bool) -> None:
-    """Print what an image is."""
-    how = "given with --axes" if axes_given else "found in the file"
-    if as_json:
-        _print_json(_volume_facts(volume) | {"axes_from": how})
-        return
-    size = _bytes(math.prod(int(n) for n in volume.shape) * volume.dtype.itemsize)
-    levels = ", ".join(" x ".join(str(n) for n in level.shape[-3:]) for level in volume.levels)
-    facts = {
-        "format": volume.format,
-        "axes": f"{volume.axes}, {how}",
-        "shape": f"{_sizes('TCZYX', volume.shape)} ({size})",
-        "values": str(volume.dtype),
-        "chunks": _sizes("TCZYX", [int(n) for n in volume.levels[0].chunksize]),
-        "levels": f"{len(volume.levels)} (ZYX {levels})" if len(volume.levels) > 1 else "1",
-        "voxel size": voxel_size_text(volume.voxel_size),
-        "channels": ", ".join(volume.channel_names),
-        "time step": f"{volume.time_step:g} s" if volume.time_step is not None else "",
-    }
-    _show_facts(str(volume.source), facts)
-
-
-def _volume_facts(volume: Volume) -> dict[str, Any]:
-    return {
-        "kind": "image",
-        "path": volume.source,
-        "format": volume.format,
-        "axes": volume.axes,
-        "shape": volume.shape,
-        "dtype": str(volume.dtype),
-        "chunks": volume.levels[0].chunksize,
-        "levels": [level.shape for level in volume.levels],
-        "voxel_size": volume.voxel_size,
-        "translation": volume.translation,
-        "channel_names": volume.channel_names,
-        "time_step": volume.time_step,
-    }
+# --- figures as text -------------------------------------------------------------------------------------------------
 
 
 def voxel_size_text(voxel_size: Sequence[float | None]) -> str:
@@ -157,11 +118,13 @@ def voxel_size_text(voxel_size: Sequence[float | None]) -> str:
     return f"{', '.join(sizes)} µm"
 
 
-def _sizes(axes: str, sizes: Sequence[int]) -> str:
+def sizes_text(axes: str, sizes: Sequence[int]) -> str:
+    """Write lengths of axes: ``T 1 C 2 Z 30``."""
     return " ".join(f"{axis} {size}" for axis, size in zip(axes, sizes, strict=True))
 
 
-def _bytes(number: float) -> str:
+def bytes_text(number: float) -> str:
+    """Write a number of bytes in the unit that fits."""
     for unit in ("B", "kB", "MB", "GB"):
         if number < 1000:
             return f"{number:.3g} {unit}"
@@ -178,7 +141,7 @@ def show_model(model: ModelFile, *, as_json: bool) -> None:
     parameters = sum(tensor.size for tensor in model.weights.values())
     if as_json:
         own = {"kind": "model", "path": model.path, "sha256": model.sha256, "parameters": parameters}
-        _print_json(own | plain(header))
+        print_json(own | plain(header))
         return
     training = header.training
     preset = training.get("config", {}).get("model", {}).get("preset")
@@ -187,20 +150,20 @@ def show_model(model: ModelFile, *, as_json: bool) -> None:
     trained_on = f"{names} ({count} acquisition{'s' if count != 1 else ''})" if names else "not told"
     facts = {
         "name": header.name,
-        "factor": _sizes("ZYX", header.factor),
+        "factor": sizes_text("ZYX", header.factor),
         "net": (f"preset {preset}, " if preset else "") + f"{parameters / 1e6:.3g} million parameters",
         "channels": "each on its own" if header.channels == 1 else f"{header.channels} together",
-        "sees": f"{_sizes('ZYX', header.receptive_radius)} input voxels to either side",
+        "sees": f"{sizes_text('ZYX', header.receptive_radius)} input voxels to either side",
         "trained at": f"voxel size {voxel_size_text(header.voxel_size)}",
         "degradation": ", then ".join(_step_text(step) for step in header.degradation) or "none: real pairs",
         "trained on": trained_on,
-        "training": f"{training.get('steps')} steps, {_duration(training.get('seconds', 0.0))}" if training else "",
+        "training": f"{training.get('steps')} steps, {duration_text(training.get('seconds', 0.0))}" if training else "",
         "figures": _figures(header.metrics),
         "descends from": ", ".join(str(parent.get("name")) for parent in header.lineage),
         "written by": f"superres {header.version}" if header.version else "",
         "sha256": model.sha256,
     }
-    _show_facts(str(model.path), facts)
+    show_facts(str(model.path), facts)
 
 
 def _step_text(step: Mapping[str, Any]) -> str:
@@ -222,7 +185,8 @@ def _figures(metrics: Mapping[str, Any]) -> str:
     return ", ".join(figure_text(name, value) for name, value in metrics.items() if isinstance(value, float))
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """Write a time in the unit that fits."""
     if seconds < 120:
         return f"{seconds:.3g} s"
     return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
@@ -234,44 +198,45 @@ def _duration(seconds: float) -> str:
 def show_training(result: TrainResult, *, as_json: bool) -> None:
     """Print where the model is and how well it did."""
     if as_json:
-        _print_json(result)
+        print_json(result)
         return
     facts = {
         "model": str(result.model),
         "samples": str(result.run / "samples"),
-        "training": f"{result.steps} steps, {_duration(result.seconds)}",
+        "training": f"{result.steps} steps, {duration_text(result.seconds)}",
         "figures": _figures(result.metrics),
         "notes": "\n".join(result.notes),
     }
-    _show_facts("Trained", facts)
+    show_facts("Trained", facts)
 
 
 def show_upscaled(summaries: Mapping[Path, UpscaleSummary], failures: Mapping[Path, str], *, as_json: bool) -> None:
     """Print what was written, and in a table on stderr what failed."""
     if as_json:
         written = [{"input": source, **plain(summary)} for source, summary in summaries.items()]
-        _print_json({"written": written, "failed": [{"input": k, "error": v} for k, v in failures.items()]})
+        print_json({"written": written, "failed": [{"input": k, "error": v} for k, v in failures.items()]})
     else:
         for source, summary in summaries.items():
             _show_upscaled(source, summary)
     if failures:
-        _show_failures(failures, len(summaries) + len(failures))
+        show_failures(failures, len(summaries) + len(failures))
 
 
 def _show_upscaled(source: Path, summary: UpscaleSummary) -> None:
     resumed = f"{summary.units_done_before} of {summary.units} blocks were there already"
     facts = {
         "store": str(summary.path),
-        "shape": _sizes("TCZYX", summary.shape),
+        "shape": sizes_text("TCZYX", summary.shape),
         "voxel size": voxel_size_text(summary.voxel_size),
-        "time": _duration(summary.seconds),
+        "time": duration_text(summary.seconds),
         "resumed": resumed if summary.units_done_before else "",
         "warnings": "\n".join(summary.warnings),
     }
-    _show_facts(f"Upscaled {source}", facts)
+    show_facts(f"Upscaled {source}", facts)
 
 
-def _show_failures(failures: Mapping[Path, str], total: int) -> None:
+def show_failures(failures: Mapping[Path, str] | Mapping[str, str], total: int) -> None:
+    """Print on stderr which inputs of a batch failed, and why."""
     show_note(f"{len(failures)} of {total} inputs failed; the others are complete.")
     if not ERR.is_terminal:
         for message in failures.values():
@@ -289,10 +254,10 @@ def show_evaluation(evaluation: Evaluation, *, as_json: bool) -> None:
     """Print the scores per acquisition, the gain over the reference, and where the report lies."""
     if as_json:
         figures = json.loads(evaluation.data.read_text(encoding="utf-8"))
-        _print_json({"report": evaluation.report, "data": evaluation.data, **figures})
+        print_json({"report": evaluation.report, "data": evaluation.data, **figures})
         return
     _show_scores(evaluation)
-    _show_facts("Written", {"report": str(evaluation.report), "figures": str(evaluation.data)})
+    show_facts("Written", {"report": str(evaluation.report), "figures": str(evaluation.data)})
 
 
 def _show_scores(evaluation: Evaluation) -> None:
@@ -308,12 +273,12 @@ def _show_scores(evaluation: Evaluation) -> None:
         table.add_row("mean", *_cells(evaluation.methods, evaluation.mean))
     OUT.print(table)
     for warning in evaluation.warnings:
-        _print_message(ERR, "warning: ", "bold yellow", warning)
+        print_message(ERR, "warning: ", "bold yellow", warning)
     gain = evaluation.gains.get(evaluation.reference)
     if gain is not None:
         spread = "" if math.isnan(gain.psnr.low) else f", 95 % {gain.psnr.low:+.2f} to {gain.psnr.high:+.2f}"
         line = f"{gain.psnr.mean:+.2f} dB{spread}; higher on {gain.wins} of {gain.psnr.n} acquisitions"
-        _print_message(OUT, f"superres over {evaluation.reference}: ", "cyan", line)
+        print_message(OUT, f"superres over {evaluation.reference}: ", "cyan", line)
 
 
 def _cells(methods: Sequence[str], scores: Mapping[str, Scores]) -> list[Text]:
@@ -330,4 +295,4 @@ def show_demo(result: DemoResult) -> None:
     """Print the scores of the demo and where everything lies."""
     _show_scores(result.evaluation)
     facts = {"store": result.store, "picture": result.picture, "report": result.report, "model": result.model}
-    _show_facts("Made", {name: str(path) for name, path in facts.items()})
+    show_facts("Made", {name: str(path) for name, path in facts.items()})

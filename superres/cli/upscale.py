@@ -13,13 +13,11 @@ import typer
 
 from superres.cli import output
 from superres.cli.application import RESUMES, AsJson, Overrides, app, examples, job
-from superres.errors import InputError, MissingFileError, SuperresError
+from superres.errors import InputError, SuperresError
 from superres.progress import Progress, ProgressCallback
 
 if TYPE_CHECKING:
     from superres.inference import UpscaleSummary
-
-IMAGE_SUFFIXES = (".tif", ".tiff", ".btf", ".png", ".jpg", ".jpeg", ".zarr")
 
 
 @app.command(
@@ -88,9 +86,12 @@ def _stores(inputs: list[Path], out: Path) -> dict[Path, Path]:
         return {inputs[0]: _single_store(inputs[0], out)}
     if out.suffix == ".zarr" or out.is_file():
         raise InputError(f"{out}: several inputs need a folder to write to; give one, for example --out upscaled")
+    from superres.volumes.collection import find_acquisitions
+
     stores: dict[Path, Path] = {}
-    for source in (image for path in inputs for image in (_images_in(path) if _is_collection(path) else [path])):
-        store = out / f"{_stem(source)}.ome.zarr"
+    # Those that cannot be read fail when their turn comes, and are reported then.
+    for found in find_acquisitions(inputs, leave_out=[out]):
+        source, store = Path(found.path), out / f"{found.name}.ome.zarr"
         twin = next((known for known, other in stores.items() if other == store and known != source), None)
         if twin is not None:
             raise InputError(f"{source}: would be written to the same store as {twin} ({store}); rename one of them")
@@ -120,16 +121,9 @@ def _refuse_itself(source: Path, store: Path) -> None:
 
 def _is_collection(path: Path) -> bool:
     """Say whether a path is a folder of images, and not itself a Zarr store."""
-    if not path.is_dir() or path.suffix == ".zarr":
-        return False
-    return not any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray"))
+    from superres.volumes.collection import is_single
 
-
-def _images_in(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.iterdir() if path.name.lower().endswith(IMAGE_SUFFIXES))
-    if not found:
-        raise MissingFileError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)}); name the files themselves")
-    return found
+    return path.is_dir() and not is_single(path)
 
 
 def _stem(path: Path) -> str:

@@ -28,6 +28,7 @@ from superres.volumes import (
     open_volume,
     upscaled_grid,
 )
+from superres.volumes.dtypes import CastTally, cast
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,12 +232,11 @@ def _hole(values: NDArray[Any], fy: int, fx: int) -> NDArray[np.float32]:
 
 def _cast(values: NDArray[Any], dtype: np.dtype[Any], tally: _Tally) -> NDArray[Any]:
     """Round to an integer dtype; what lies outside its range is set to its end and counted."""
-    if dtype.kind == "f":
-        return values.astype(dtype)
-    limits = np.iinfo(dtype)
-    rounded = np.rint(np.nan_to_num(values.astype(np.float64), nan=0.0))
-    tally.clipped += int(((rounded < limits.min) | (rounded > limits.max)).sum())
-    return rounded.clip(limits.min, limits.max).astype(dtype)
+    counted = CastTally()
+    # NaN stands where the input has it, which is counted there.
+    result = cast(values, dtype, counted, nan=0.0)
+    tally.clipped += counted.clipped
+    return result
 
 
 def _tile_events(plan: TilePlan, store: OutputStore, todo: list[Unit], progress: ProgressCallback) -> Iterator[None]:

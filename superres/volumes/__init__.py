@@ -6,6 +6,7 @@ from superres.volumes.intensity import Intensity, measure_intensity, measure_int
 from superres.volumes.ngff import upscaled_grid
 from superres.volumes.opening import open_volume
 from superres.volumes.store import OutputStore, StoreLayout, Unit
+from superres.volumes.verification import verify_store
 from superres.volumes.volume import Volume
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "measure_intensity_of",
     "open_volume",
     "upscaled_grid",
+    "verify_store",
 ]

@@ -133,7 +133,8 @@ def resolve_axes(found: str, shape: Sequence[int], *, given: str | None, path: P
 
 def _refuse_colours(found: str, shape: Sequence[int], sizes: str, path: Path) -> InputError:
     samples = shape[found.index("S")]
-    message = f"{path}: {samples} samples per pixel found (RGB; axes {found}, shape {sizes}), one intensity per voxel "
+    kind = "RGB; " if samples == 3 else ""
+    message = f"{path}: {samples} samples per pixel found ({kind}axes {found}, shape {sizes}), one intensity per voxel "
     if "C" in found:
         return InputError(message + "expected; convert the image to grey levels or to one channel per sample")
     given = suggest_axes(found.replace("S", "C"))

@@ -1,20 +1,20 @@
-"""OME-Zarr 0.5 metadata: the specification of an array, the group of a multiscale image, and where voxels lie.
+"""OME-Zarr 0.5 and 0.4 metadata: the specification of an array, the group of a multiscale image, where voxels lie.
 
-Another version of the format is one more function here. Nothing in this module touches a disk.
+Another version of the format is one more case in three functions here. Nothing in this module touches a disk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 VoxelSize = tuple[float | None, float | None, float | None]
 Triple = tuple[float, float, float]
 
-NGFF_VERSION = "0.5"
-_COLOURS = ("FFFFFF",), ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")
+Version = Literal["0.5", "0.4"]
+_COLOURS = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")
 
 
 def upscaled_grid(voxel_size: VoxelSize, translation: Triple, factor: tuple[int, int, int]) -> tuple[VoxelSize, Triple]:
@@ -44,10 +44,28 @@ def upscaled_grid(voxel_size: VoxelSize, translation: Triple, factor: tuple[int,
     return (sizes[0], sizes[1], sizes[2]), (shifts[0], shifts[1], shifts[2])
 
 
-def array_metadata(shape: Sequence[int], dtype: str, *, shard: Sequence[int], chunk: Sequence[int]) -> dict[str, Any]:
-    """Specify a sharded Zarr 3 array, TCZYX: blosc zstd-1 with byte shuffle, and a checksum on every chunk."""
-    little = {"name": "bytes", "configuration": {"endian": "little"}}
+def array_metadata(
+    shape: Sequence[int], dtype: str, *, shard: Sequence[int], chunk: Sequence[int], version: Version = "0.5"
+) -> dict[str, Any]:
+    """Specify a TCZYX array, blosc zstd-1 with byte shuffle.
+
+    For OME-Zarr 0.5 it is a Zarr 3 array, sharded and with a checksum on every chunk, for 0.4 a Zarr 2 array, of which
+    every chunk is a file; `shard` is not used then.
+    """
     kind = np.dtype(dtype)
+    fill = 0.0 if kind.kind == "f" else 0
+    if version == "0.4":
+        return {
+            "shape": list(shape),
+            "dtype": kind.newbyteorder("<").str,
+            "fill_value": fill,
+            "chunks": [1, 1, *chunk],
+            "dimension_separator": "/",
+            "compressor": {"id": "blosc", "cname": "zstd", "clevel": 1, "shuffle": 1, "blocksize": 0},
+            "filters": None,
+            "order": "C",
+        }
+    little = {"name": "bytes", "configuration": {"endian": "little"}}
     blosc = {"cname": "zstd", "clevel": 1, "shuffle": "shuffle", "typesize": kind.itemsize, "blocksize": 0}
     sharding = {
         "chunk_shape": [1, 1, *chunk],
@@ -58,7 +76,7 @@ def array_metadata(shape: Sequence[int], dtype: str, *, shard: Sequence[int], ch
     return {
         "shape": list(shape),
         "data_type": kind.name,
-        "fill_value": 0.0 if kind.kind == "f" else 0,
+        "fill_value": fill,
         "dimension_names": list("tczyx"),
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1, 1, *shard]}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
@@ -76,8 +94,9 @@ def group_metadata(
     level_factors: Sequence[tuple[int, int, int]],
     channels: Sequence[Mapping[str, Any]],
     extra: Mapping[str, Any],
+    version: Version = "0.5",
 ) -> dict[str, Any]:
-    """Build the ``zarr.json`` of the group that holds a multiscale image.
+    """Build the attributes of the group that holds a multiscale image.
 
     An axis whose voxel size is unknown gets scale 1 at level 0 and no unit, so that no reader takes it for a length.
 
@@ -93,6 +112,8 @@ def group_metadata(
         Entries of ``omero.channels`` (see `channel_display`).
     extra : mapping
         What goes under the attribute ``superres``.
+    version : str
+        Of OME-Zarr; decides where in the attributes the rest stands.
     """
     axes: list[dict[str, str]] = [{"name": "t", "type": "time"}, {"name": "c", "type": "channel"}]
     if time_step is not None:
@@ -109,8 +130,17 @@ def group_metadata(
             for level, factor in enumerate(level_factors)
         ],
     }
-    ome = {"version": NGFF_VERSION, "multiscales": [multiscale], "omero": {"channels": list(channels)}}
-    return {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome, "superres": dict(extra)}}
+    ome: dict[str, Any] = {"multiscales": [multiscale], "omero": {"channels": list(channels)}}
+    if version == "0.4":
+        return {"multiscales": [{"version": version} | multiscale], "omero": ome["omero"], "superres": dict(extra)}
+    return {"ome": {"version": version} | ome, "superres": dict(extra)}
+
+
+def group_files(attributes: Mapping[str, Any], version: Version) -> dict[str, dict[str, Any]]:
+    """Return the metadata files of the group, in the order in which they are written; the last makes it an image."""
+    if version == "0.4":
+        return {".zgroup": {"zarr_format": 2}, ".zattrs": dict(attributes)}
+    return {"zarr.json": {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}}
 
 
 def _transforms(
@@ -127,16 +157,25 @@ def _transforms(
 
 
 def channel_display(
-    names: Sequence[str], count: int, windows: Sequence[tuple[float, float, float, float]]
+    names: Sequence[str],
+    count: int,
+    windows: Sequence[tuple[float, float, float, float]],
+    *,
+    colours: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Describe how channels are shown: colour, and lowest, highest, first and last grey level of the window."""
-    colours = _COLOURS[0] if count == 1 else _COLOURS[1]
+    colours = colours or channel_colours(count)
     channels = []
     for index, (lowest, highest, start, end) in zip(range(count), windows, strict=True):
         window = {"min": lowest, "max": highest, "start": start, "end": end}
         channel: dict[str, Any] = {"active": True, "color": colours[index % len(colours)], "window": window}
         channels.append(channel | ({"label": names[index]} if names else {}))
     return channels
+
+
+def channel_colours(count: int) -> tuple[str, ...]:
+    """Return the usual colour of each of `count` channels, ``"RRGGBB"``: white for one, distinct ones for several."""
+    return ("FFFFFF",) if count == 1 else tuple(_COLOURS[index % len(_COLOURS)] for index in range(count))
 
 
 def pyramid_factors(

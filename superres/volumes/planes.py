@@ -13,6 +13,7 @@ from PIL.Image import DecompressionBombError
 
 from superres.errors import InputError
 from superres.volumes.axes import Region, TczyxArray, resolve_axes
+from superres.volumes.unchanged import Stamp
 from superres.volumes.volume import Calibration, Volume, make_volume
 
 
@@ -21,31 +22,33 @@ class PlaneFile:
 
     Parameters
     ----------
-    path : Path
-        The file.
+    stamp : Stamp
+        The file as it was when it was opened.
     shape : tuple of int
         (Y, X) or (Y, X, samples).
     dtype : numpy.dtype
-        As decoded.
+        As decoded; of images of one bit, which become 0 and 1, uint8.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.path = path
+    def __init__(self, stamp: Stamp, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.stamp = stamp
+        self.path = stamp.path
         self.shape = shape
         self.dtype = dtype
         self._pixels: NDArray[Any] | None = None
 
-    def __reduce__(self) -> tuple[type[PlaneFile], tuple[Path, tuple[int, ...], np.dtype[Any]]]:
-        return PlaneFile, (self.path, self.shape, self.dtype)
+    def __reduce__(self) -> tuple[type[PlaneFile], tuple[Stamp, tuple[int, ...], np.dtype[Any]]]:
+        return PlaneFile, (self.stamp, self.shape, self.dtype)
 
     def __getitem__(self, region: Region) -> NDArray[Any]:
+        self.stamp.check()
         if self._pixels is None:
             self._pixels = self._decode()
         return self._pixels[region]
 
     def _decode(self) -> NDArray[Any]:
         try:
-            pixels = np.asarray(iio.imread(self.path, plugin="pillow"))
+            pixels = np.asarray(iio.imread(self.path, plugin="pillow"), self.dtype)
         except (OSError, ValueError, SyntaxError) as error:
             raise InputError(f"{self.path}: damaged or truncated ({error}); write or copy the file again") from None
         if pixels.shape != self.shape:
@@ -75,5 +78,7 @@ def open_plane(
     shape = tuple(int(size) for size in properties.shape)
     found = {2: "YX", 3: "YXS", 4: "QYXS"}[len(shape)]
     letters = resolve_axes(found, shape, given=axes, path=path)
-    array = TczyxArray(PlaneFile(path, shape, np.dtype(properties.dtype)), letters)
+    dtype = np.dtype(properties.dtype)
+    file = PlaneFile(Stamp.of(path), shape, np.dtype(np.uint8) if dtype.kind == "b" else dtype)
+    array = TczyxArray(file, letters)
     return make_volume([array], Calibration(), axes=letters, format=format, source=path, voxel_size=voxel_size)

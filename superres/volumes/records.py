@@ -6,11 +6,12 @@ A record names the size and the crc32c of the shard's file; a shard without a va
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import google_crc32c
+
+from superres.volumes.whole_files import write_whole
 
 _BLOCK = 2**22
 
@@ -47,10 +48,32 @@ class Records:
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
-    def store(self, level: int, position: tuple[int, ...], shard: Path) -> None:
-        """Record that `shard` is finished, as it now stands on the disk."""
-        content = {"unit": list(position), "level": level, "size": shard.stat().st_size, "crc32c": file_crc32c(shard)}
-        write_whole(self.path(level, position), json.dumps(content).encode())
+    def store(self, level: int, position: tuple[int, ...], content: bytes) -> None:
+        """Record that a shard with this content is finished."""
+        checksum = f"{google_crc32c.value(content):08x}"
+        record = {"unit": list(position), "level": level, "size": len(content), "crc32c": checksum}
+        write_whole(self.path(level, position), json.dumps(record).encode())
+
+    def is_done(self, level: int, position: tuple[int, ...], shard: Path) -> bool:
+        """Whether a shard is there, with a record of its size."""
+        record = self.load(level, position)
+        try:
+            return record is not None and shard.stat().st_size == record.size
+        except FileNotFoundError:
+            return False
+
+    def problem(self, level: int, position: tuple[int, ...], shard: Path) -> str | None:
+        """Compare a shard with its record, byte for byte; say what is wrong, None where all is well."""
+        record = self.load(level, position)
+        if record is None:
+            return "has no done-record"
+        if not shard.is_file():
+            return "missing"
+        if shard.stat().st_size != record.size:
+            return f"{shard.stat().st_size} bytes found, {record.size} recorded"
+        if file_crc32c(shard) != record.crc32c:
+            return "its checksum differs from the recorded one"
+        return None
 
 
 def records_folder(path: Path) -> Path:
@@ -65,18 +88,3 @@ def file_crc32c(path: Path) -> str:
         while block := file.read(_BLOCK):
             checksum = google_crc32c.extend(checksum, block)
     return f"{checksum:08x}"
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file at once: a reader, or the next run, sees all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise

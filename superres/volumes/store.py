@@ -1,4 +1,4 @@
-"""The store that results are written to: sharded OME-Zarr 0.5, resumable shard by shard.
+"""The store that results are written to: sharded OME-Zarr 0.5 (or 0.4), resumable shard by shard.
 
 One unit of work is one shard of level 0, which is one file with exactly one writer; writers need no locks. The
 pyramid is a second pass over finished shards, and the group's metadata come last, so that a half-done store does not
@@ -16,16 +16,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorstore as ts
 from numpy.typing import NDArray
 
 from superres.errors import OutputExistsError, OutputWriteError
 from superres.progress import Progress, ProgressCallback, silent
 from superres.volumes import ngff
 from superres.volumes.pyramid import display_window, reduce_region
-from superres.volumes.records import Records, file_crc32c, records_folder, write_whole
+from superres.volumes.records import Records, records_folder
+from superres.volumes.shards import StoredLevel
+from superres.volumes.whole_files import remove_strays, write_whole
 
-GROUP_FILE = "zarr.json"
+_PLANES_SAMPLED = 64
 
 
 class Unit(NamedTuple):
@@ -62,6 +63,10 @@ class StoreLayout:
         Digest of input, model and settings; a store is resumed only under the same one.
     provenance : mapping
         What can be written as JSON; goes into the root attributes under ``superres``.
+    channel_colours : tuple of str
+        One per channel, ``"RRGGBB"``, or empty for the usual ones.
+    version : str
+        Of OME-Zarr; ``"0.4"`` is for older viewers and has no shards, so that its `shard` equals its `chunk`.
     """
 
     shape: tuple[int, int, int, int, int]
@@ -74,14 +79,19 @@ class StoreLayout:
     time_step: float | None = None
     fingerprint: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    channel_colours: tuple[str, ...] = ()
+    version: ngff.Version = "0.5"
 
     def __post_init__(self) -> None:
         if any(s % c for s, c in zip(self.shard, self.chunk, strict=True)):
             raise ValueError(f"chunk {self.chunk} does not divide shard {self.shard}")
+        if self.version == "0.4" and self.shard != self.chunk:
+            raise ValueError(f"OME-Zarr 0.4 has no shards, got shard {self.shard} and chunk {self.chunk}")
         if min(self.shape) < 1:
             raise ValueError(f"shape {self.shape} is empty")
-        if self.channel_names and len(self.channel_names) != self.shape[1]:
-            raise ValueError(f"{len(self.channel_names)} channel names for {self.shape[1]} channels")
+        for what, given in (("names", self.channel_names), ("colours", self.channel_colours)):
+            if given and len(given) != self.shape[1]:
+                raise ValueError(f"{len(given)} channel {what} for {self.shape[1]} channels")
         if not self.fingerprint or not self.fingerprint.isalnum():
             raise ValueError(f"fingerprint {self.fingerprint!r} is not usable as a folder name; use a hex digest")
         json.dumps(dict(self.provenance), allow_nan=False)  # fails now rather than after hours, when it is written
@@ -113,7 +123,7 @@ class OutputStore:
         self.layout = layout
         self.records = Records(records_folder(path) / layout.fingerprint)
         self._factors = layout.level_factors()
-        self._arrays = [self._open_array(level) for level in range(len(self._factors))]
+        self._levels = [self._open_level(level) for level in range(len(self._factors))]
 
     @classmethod
     def open(cls, path: Path, layout: StoreLayout, *, overwrite: bool = False) -> OutputStore:
@@ -127,6 +137,7 @@ class OutputStore:
             What the store is to be.
         overwrite : bool
             Replace a store that was made by other settings. A store of the same fingerprint is resumed all the same.
+            Of several processes that start together only one may be the first to replace.
 
         Raises
         ------
@@ -145,7 +156,9 @@ class OutputStore:
                 records.folder.mkdir(parents=True, exist_ok=True)
                 path.mkdir(parents=True, exist_ok=True)
         except OutputExistsError:
-            raise
+            # Another process may have begun this very store since it was looked for.
+            if not (records.folder.is_dir() and path.is_dir()):
+                raise
         except OSError as error:
             raise _write_error(path, error) from None
         return cls(path, layout)
@@ -171,7 +184,7 @@ class OutputStore:
         Parameters
         ----------
         unit : Unit
-            Which one; no other process may write the same unit.
+            Which one. Should another process write the same unit at the same time, the later one's file stays, whole.
         block : ndarray, (z, y, x)
             Exactly the voxels of `region(unit)`, in the layout's dtype.
 
@@ -181,7 +194,7 @@ class OutputStore:
             When the disk is full or cannot be written to; shards already recorded stay valid.
         """
         # While a shard is rewritten the store is not finished and must not open as if it were.
-        (self.path / GROUP_FILE).unlink(missing_ok=True)
+        (self.path / self._group_file).unlink(missing_ok=True)
         self._write(0, unit, block)
 
     def finish(self, progress: ProgressCallback = silent) -> None:
@@ -204,7 +217,9 @@ class OutputStore:
                 self._write(level, unit, self._reduced(level, unit))
         progress(Progress("pyramid", len(work), len(work), "shards"))
         try:
-            write_whole(self.path / GROUP_FILE, _json_bytes(self._group()))
+            remove_strays(self.path.rglob("*.*"))
+            for name, content in self._group().items():
+                write_whole(self.path / name, _json_bytes(content))
         except OSError as error:
             raise _write_error(self.path, error) from None
 
@@ -213,27 +228,16 @@ class OutputStore:
         problems = []
         for level in range(len(self._factors)):
             for unit in self._level_units(level):
-                problem = self._problem(level, unit)
+                shard = self._levels[level].shard_path(unit)
+                problem = self.records.problem(level, unit, shard)
                 if problem is not None:
-                    problems.append(f"{self._shard_path(level, unit)}: {problem}")
-        group = self.path / GROUP_FILE
+                    problems.append(f"{shard}: {problem}")
+        group = self.path / self._group_file
         if not group.is_file():
             problems.append(f"{group}: missing; the store is not finished")
-        elif not problems and group.read_bytes() != _json_bytes(self._group()):
+        elif not problems and group.read_bytes() != _json_bytes(self._group()[group.name]):
             problems.append(f"{group}: differs from what was written")
         return problems
-
-    def _problem(self, level: int, unit: Unit) -> str | None:
-        record, shard = self.records.load(level, unit), self._shard_path(level, unit)
-        if record is None:
-            return "has no done-record"
-        if not shard.is_file():
-            return "missing"
-        if shard.stat().st_size != record.size:
-            return f"{shard.stat().st_size} bytes found, {record.size} recorded"
-        if file_crc32c(shard) != record.crc32c:
-            return "its checksum differs from the recorded one"
-        return None
 
     def _level_units(self, level: int) -> list[Unit]:
         t, c, *space = self.layout.level_shape(self._factors[level])
@@ -247,80 +251,65 @@ class OutputStore:
         )
         return z, y, x
 
-    def _shard_path(self, level: int, unit: Unit) -> Path:
-        return self.path / str(level) / "c" / Path(*map(str, unit))
-
     def _is_done(self, level: int, unit: Unit) -> bool:
-        record = self.records.load(level, unit)
-        if record is None:
-            return False
-        try:
-            return self._shard_path(level, unit).stat().st_size == record.size
-        except FileNotFoundError:
-            return False
+        return self.records.is_done(level, unit, self._levels[level].shard_path(unit))
 
     def _write(self, level: int, unit: Unit, block: NDArray[Any]) -> None:
         region = self._level_region(level, unit)
         shape = tuple(item.stop - item.start for item in region)
         if block.shape != shape or block.dtype != np.dtype(self.layout.dtype):
             raise ValueError(f"unit {unit} takes {shape} {self.layout.dtype}, got {block.shape} {block.dtype}")
-        shard = self._shard_path(level, unit)
         try:
-            # Writing over a torn shard fails in every engine, and a 0-byte one reads as zeros: start clean.
-            _remove_shard(shard)
-            self._arrays[level][(unit.t, unit.c, *region)].write(block).result()
-            self.records.store(level, unit, shard)
-        # tensorstore raises ValueError for a full disk
-        except (OSError, ValueError) as error:
-            raise _write_error(shard, error) from None
+            self.records.store(level, unit, self._levels[level].write(unit, region, block))
+        except OSError as error:
+            raise _write_error(self._levels[level].shard_path(unit), error) from None
 
     def _reduced(self, level: int, unit: Unit) -> NDArray[Any]:
         steps = [f // g for f, g in zip(self._factors[level], self._factors[level - 1], strict=True)]
-        below = self._arrays[level - 1][unit.t, unit.c]
+        below = self._levels[level - 1].array[unit.t, unit.c]
         return reduce_region(below, self._level_region(level, unit), steps, self.layout.chunk)
 
-    def _group(self) -> dict[str, Any]:
-        layout = self.layout
-        coarsest = self._arrays[-1]
-        windows = [display_window(coarsest[0, c].read().result()) for c in range(layout.shape[1])]
-        return ngff.group_metadata(
+    @property
+    def _group_file(self) -> str:
+        return list(ngff.group_files({}, self.layout.version))[-1]
+
+    def _group(self) -> dict[str, dict[str, Any]]:
+        layout, coarsest = self.layout, self._levels[-1].array
+        # Of a deep stack whose planes stay apart, some planes tell as much as all.
+        every = -(-coarsest.shape[2] // _PLANES_SAMPLED)
+        windows = [display_window(coarsest[0, c, ::every].read().result()) for c in range(layout.shape[1])]
+        attributes = ngff.group_metadata(
             name=self.path.name.split(".")[0],
             voxel_size=layout.voxel_size,
             translation=layout.translation,
             time_step=layout.time_step,
             level_factors=self._factors,
-            channels=ngff.channel_display(layout.channel_names, layout.shape[1], windows),
+            channels=ngff.channel_display(
+                layout.channel_names, layout.shape[1], windows, colours=layout.channel_colours
+            ),
             extra={**layout.provenance, "fingerprint": layout.fingerprint},
+            version=layout.version,
         )
+        return ngff.group_files(attributes, layout.version)
 
-    def _open_array(self, level: int) -> Any:
+    def _open_level(self, level: int) -> StoredLevel:
         layout = self.layout
         metadata = ngff.array_metadata(
-            layout.level_shape(self._factors[level]), layout.dtype, shard=layout.shard, chunk=layout.chunk
+            layout.level_shape(self._factors[level]),
+            layout.dtype,
+            shard=layout.shard,
+            chunk=layout.chunk,
+            version=layout.version,
         )
-        specification = {
-            "driver": "zarr3",
-            "kvstore": {"driver": "file", "path": str((self.path / str(level)).absolute())},
-            "metadata": metadata,
-            # Without it a shard that is all fill value would leave no file, and never count as done.
-            "store_data_equal_to_fill_value": True,
-        }
         try:
-            return ts.open(specification, open=True, create=True).result()
+            return StoredLevel(self.path / str(level), metadata, zarr_format=2 if layout.version == "0.4" else 3)
+        # tensorstore raises ValueError for a full disk
         except (OSError, ValueError) as error:
             raise _write_error(self.path, error) from None
 
 
 def _json_bytes(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content, indent=2, sort_keys=True, allow_nan=False).encode()
-
-
-def _remove_shard(shard: Path) -> None:
-    """Delete a shard's file and what a killed writer left of it (``.__lock``, ``.partial``)."""
-    if shard.parent.is_dir():
-        for stray in shard.parent.glob(f"{shard.name}.*"):
-            stray.unlink()
-    shard.unlink(missing_ok=True)
 
 
 def _refuse(path: Path, fingerprint: str, *, overwrite: bool) -> bool:
@@ -330,11 +319,12 @@ def _refuse(path: Path, fingerprint: str, *, overwrite: bool) -> bool:
     if not _looks_like_store(path):
         raise OutputExistsError(
             f"{path}: {'a folder' if path.is_dir() else 'a file'} that is no Zarr store; it is never replaced, "
-            "give another --out"
+            "give another output"
         )
     if not overwrite:
         raise OutputExistsError(
-            f"{path}: holds {_what_store(path, fingerprint)}; give another --out, or --set overwrite=true to replace it"
+            f"{path}: holds {_what_store(path, fingerprint)}; give another output, or --set overwrite=true to "
+            "replace it"
         )
     return True
 
@@ -357,9 +347,10 @@ def _make_room(path: Path, fingerprint: str, *, occupied: bool) -> None:
 
 def _what_store(path: Path, fingerprint: str) -> str:
     try:
-        attributes = json.loads((path / GROUP_FILE).read_text())["attributes"]
+        group = json.loads((path / ("zarr.json" if (path / "zarr.json").is_file() else ".zattrs")).read_text())
+        attributes = group.get("attributes", group)
         same = attributes["superres"]["fingerprint"] == fingerprint
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "a store of another input, model or settings"
     if same:
         return f"the finished result of these very settings, but its records ({records_folder(path).name}) are gone"

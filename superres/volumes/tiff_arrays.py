@@ -1,4 +1,4 @@
-"""Voxels of TIFF series: memory-mapped where they lie in one piece, decoded segment by segment elsewhere.
+"""Voxels of TIFF series that are compressed, tiled or packed: decoded segment by segment.
 
 `tifffile.aszarr` is not used: its chunk is a whole plane and it cannot be pickled.
 """
@@ -10,8 +10,6 @@ import math
 import threading
 import weakref
 from collections import OrderedDict
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,71 +17,56 @@ import tifffile
 from numpy.typing import NDArray
 
 from superres.errors import InputError
-from superres.volumes.axes import Region
-from superres.volumes.tiff_damage import damage_is_an_error, open_tifffile
+from superres.volumes.axes import FileArray, Region
+from superres.volumes.tiff_damage import damage_is_an_error
+from superres.volumes.tiff_ome import open_described
+from superres.volumes.unchanged import Stamp
 
 # Decoded strips or tiles kept: enough for the strips below one tile of a 64-plane slab of 2048-voxel rows.
 _CACHE_BYTES = 256 * 2**20
 
 
-@dataclass(frozen=True, slots=True)
-class MappedTiff:
-    """A series whose voxels lie in one piece: mapped anew at every read, so that no handle stays open.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    offset : int
-        Bytes before voxel 0.
-    shape : tuple of int
-        Axes in file order.
-    dtype : numpy.dtype
-        With the file's byte order.
-    """
-
-    path: Path
-    offset: int
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    def __getitem__(self, region: Region) -> NDArray[Any]:
-        try:
-            voxels = np.memmap(self.path, dtype=self.dtype, mode="r", offset=self.offset, shape=self.shape)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{self.path}: changed or vanished since it was opened ({error})") from None
-        return np.array(voxels[region])
-
-
 class PagedTiff:
-    """A series of compressed, tiled or scattered pages; only the strips or tiles of a region are decoded.
+    """A series of compressed, tiled or packed pages; only the strips or tiles of a region are decoded.
 
     Parameters
     ----------
-    path : Path
-        The file that the series starts in.
-    level : int
-        Pyramid level, 0 the finest.
+    files : tuple of Stamp
+        The files as they were when they were opened; the first is the one to open.
+    place : tuple of int
+        Number of the series in the file, and its pyramid level, 0 the finest.
     shape : tuple of int
         Axes in file order; the last ones are those of a page.
     dtype : numpy.dtype
         Native byte order.
+    block : tuple of int
+        Voxels of one strip or tile, axes in file order.
     """
 
-    def __init__(self, path: Path, level: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.path = path
-        self.level = level
+    def __init__(
+        self,
+        files: tuple[Stamp, ...],
+        place: tuple[int, int],
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        block: tuple[int, ...],
+    ) -> None:
+        self.files = files
+        self.path = files[0].path
+        self.place = place
         self.shape = shape
         self.dtype = dtype
+        self.block = block
         self._lock = threading.RLock()
         self._series: tifffile.TiffPageSeries | None = None
         self._cache: OrderedDict[tuple[int, int], NDArray[Any]] = OrderedDict()
         self._cached = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PagedTiff, (self.path, self.level, self.shape, self.dtype)
+        return PagedTiff, (self.files, self.place, self.shape, self.dtype, self.block)
 
     def __getitem__(self, region: Region) -> NDArray[Any]:
+        self.files[0].check()
         series = self._open()
         page_ndim = series.keyframe.ndim
         leading = region[: len(region) - page_ndim]
@@ -93,52 +76,68 @@ class PagedTiff:
             return block
         pages = block.reshape(-1, *block.shape[len(leading) :])
         positions = itertools.product(*(range(item.start, item.stop) for item in leading))
+        checked: set[str] = set()
         for plane, position in zip(pages, positions, strict=True):
             index = int(np.ravel_multi_index(position, self.shape[: len(leading)])) if position else 0
-            self._read_page(index, page_region, plane)
+            page = series[index]
+            if page is None:
+                raise InputError(f"{self.path}: plane {index} is missing; the file is truncated or part of a set")
+            self._check_file(page, checked)
+            self._read_page(page, index, page_region, plane)
         return block
+
+    def _check_file(self, page: Any, checked: set[str]) -> None:
+        """Check that the file of a page has not changed, once per read."""
+        name = page.parent.filehandle.path
+        if name not in checked:
+            checked.add(name)
+            for stamp in self.files[1:]:
+                if str(stamp.path.resolve()) == name:
+                    stamp.check()
 
     def _open(self) -> tifffile.TiffPageSeries:
         with self._lock:
             if self._series is None:
                 with damage_is_an_error(self.path):
-                    file = open_tifffile(self.path)
+                    file = open_described(self.path).file
                     weakref.finalize(self, file.close)
-                    self._series = file.series[0].levels[self.level]
+                    self._series = file.series[self.place[0]].levels[self.place[1]]
             return self._series
 
-    def _read_page(self, index: int, region: Region, out: NDArray[Any]) -> None:
+    def _read_page(self, page: Any, index: int, region: Region, out: NDArray[Any]) -> None:
         """Fill `out` with a region of page `index`; both have the axes of a page."""
-        page = self._open()[index]
-        if page is None:
-            raise InputError(f"{self.path}: plane {index} is missing; the file is truncated or part of a set")
         grid = _SegmentGrid(page.keyframe)
         # Pages have axes (sample, depth, length, width, sample) inside tifffile, most of them of length 1.
         normalized = _expand(region, page.keyframe)
         target = out.reshape([item.stop - item.start for item in normalized])
         for segment in grid.overlapping(normalized):
-            start = grid.start(segment)
-            data = self._segment(page, index, segment)
-            source, destination = _overlap(normalized, start, data.shape)
-            target[destination] = data[source]
+            key = (index, segment)
+            kept = self._kept(key)
+            data = self._decode(page, index, segment) if kept is None else kept
+            source, destination = _overlap(normalized, grid.start(segment), data.shape)
+            wanted = data[source]
+            target[destination] = wanted
+            # What is used whole will hardly be asked for again, and keeping it costs more than copying it.
+            if kept is None and wanted.size < data.size:
+                self._keep(key, data)
 
-    def _segment(self, page: Any, index: int, segment: int) -> NDArray[Any]:
-        """Return a decoded strip or tile, (sample, depth, length, width, sample)."""
-        key = (index, segment)
+    def _kept(self, key: tuple[int, int]) -> NDArray[Any] | None:
         with self._lock:
-            if key in self._cache:
+            data = self._cache.get(key)
+            if data is not None:
                 self._cache.move_to_end(key)
-                return self._cache[key]
-        data = self._decode(page, index, segment)
+            return data
+
+    def _keep(self, key: tuple[int, int], data: NDArray[Any]) -> None:
         with self._lock:
             if key not in self._cache:
                 self._cache[key] = data
                 self._cached += data.nbytes
             while self._cached > _CACHE_BYTES and len(self._cache) > 1:
                 self._cached -= self._cache.popitem(last=False)[1].nbytes
-        return data
 
     def _decode(self, page: Any, index: int, segment: int) -> NDArray[Any]:
+        """Return a decoded strip or tile, (sample, depth, length, width, sample)."""
         keyframe = page.keyframe
         arguments: dict[str, Any] = {"_fullsize": False}
         if keyframe.compression in {6, 7, 34892, 33007}:  # the JPEG family keeps its tables outside the segments
@@ -171,6 +170,11 @@ class PagedTiff:
                 encoded: bytes = handle.read(count)
             except OSError as error:
                 raise InputError(f"{handle.path}: cannot be read ({error.strerror}); check that it is there") from None
+            except (OverflowError, TypeError, ValueError) as error:  # offsets that are no whole numbers, or too large
+                raise InputError(
+                    f"{handle.path}: plane {index}, block {segment} has no usable place ({_one_line(error)}); "
+                    "the file is damaged, copy or export it again"
+                ) from None
             finally:
                 if closed and not handle.closed:
                     handle.close()
@@ -232,3 +236,30 @@ def _overlap(region: Region, start: tuple[int, ...], shape: tuple[int, ...]) -> 
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+class PickedAxis:
+    """An array without one of its axes, of which one position is taken.
+
+    Parameters
+    ----------
+    inner : FileArray
+        The whole array.
+    axis : int
+        The axis to leave out.
+    position : int
+        What is taken along it.
+    """
+
+    def __init__(self, inner: FileArray, axis: int, position: int) -> None:
+        self.inner = inner
+        self.axis = axis
+        self.position = position
+        self.shape = (*inner.shape[:axis], *inner.shape[axis + 1 :])
+        self.dtype = inner.dtype
+        block = getattr(inner, "block", ())
+        self.block: tuple[int, ...] = (*block[:axis], *block[axis + 1 :])
+
+    def __getitem__(self, region: Region) -> NDArray[Any]:
+        taken = slice(self.position, self.position + 1)
+        return self.inner[(*region[: self.axis], taken, *region[self.axis :])].squeeze(self.axis)

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import tifffile
 
@@ -32,18 +33,66 @@ _PARSE_ERRORS = (
 _DAMAGE = re.compile(
     r"invalid page offset|corrupt|missing|incorrect|truncat|zeroed|cannot handle|out of range|raised .*Error"
 )
+# One read gets the header of a page with up to 20 tags of BigTIFF; tifffile refuses more tags than 4096.
+_USUAL_HEADER, _MOST_TAGS = 416, 4096
 _ABSENT = re.compile(r"failed to read '([^']*)'")
 _TAG = re.compile(r"TiffTag (\d+) @")
 # Tags that decide where the voxels are and what they mean; a damaged private tag does no harm.
 _STRUCTURAL = {254, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317, 322, 323, 324, 325, 330, 339}
 
 
-def open_tifffile(path: Path) -> tifffile.TiffFile:
-    """Open a file, as plain TIFF where the tag of Zeiss LSM survives in a file that is LSM no more."""
+def open_tifffile(path: Path, *, omexml: str | None = None) -> tifffile.TiffFile:
+    """Open a file, as plain TIFF where the tag of Zeiss LSM survives in a file that is LSM no more.
+
+    `omexml` stands in for the OME-XML of the file: that of a companion, or with names mended.
+    """
+    check_chain(path)
+    described: dict[str, Any] = {} if omexml is None else {"omexml": omexml, "is_ome": True}
     try:
-        return tifffile.TiffFile(path)
+        return tifffile.TiffFile(path, **described)
     except IndexError:
-        return tifffile.TiffFile(path, is_lsm=False)
+        return tifffile.TiffFile(path, is_lsm=False, **described)
+
+
+def check_chain(path: Path) -> None:
+    """Follow the headers of a TIFF from page to page; tifffile would follow them in a circle for ever.
+
+    Raises
+    ------
+    InputError
+        When a header points back to one before it.
+    """
+    with path.open("rb", buffering=0) as file:
+        start = file.read(16)
+        order = {b"II": "<", b"MM": ">"}.get(start[:2])
+        if order is None or len(start) < 16:
+            return
+        big = struct.unpack(order + "H", start[2:4])[0] == 43
+        count_format, entry, offset_format = ("Q", 20, "Q") if big else ("H", 12, "I")
+        size = struct.calcsize(count_format)
+        (offset,) = struct.unpack_from(order + offset_format, start, 8 if big else 4)
+        seen: set[int] = set()
+        while offset:
+            if offset in seen:
+                raise InputError(
+                    f"{path}: the header of plane {len(seen) - 1} points back to one before it; the file is damaged, "
+                    "copy or export it again"
+                )
+            seen.add(offset)
+            file.seek(offset)
+            header = file.read(_USUAL_HEADER)
+            if len(header) < size:
+                return  # what ends too early is found by tifffile
+            (count,) = struct.unpack_from(order + count_format, header)
+            end = size + count * entry
+            if count > _MOST_TAGS:
+                return
+            if len(header) < end + struct.calcsize(offset_format):
+                file.seek(offset + end)
+                header, end = file.read(8), 0
+            if len(header) < end + struct.calcsize(offset_format):
+                return
+            (offset,) = struct.unpack_from(order + offset_format, header, end)
 
 
 @contextmanager
@@ -57,6 +106,11 @@ def damage_is_an_error(path: Path) -> Iterator[None]:
         _raise_absent(path, messages)
         raise
     except _PARSE_ERRORS as error:
+        if str(error) == "incompatible keyframe":
+            raise InputError(
+                f"{path}: planes of different size or encoding found, planes of one size expected; split the file into "
+                "images of one size each"
+            ) from None
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise InputError(
             f"{path}: damaged TIFF, the headers cannot be read ({reason}); copy or export the file again"

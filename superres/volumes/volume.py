@@ -23,6 +23,8 @@ from superres.volumes.axes import TczyxArray
 
 VoxelSize = tuple[float | None, float | None, float | None]
 _CHUNK_BYTES = 16 * 2**20
+# Along one axis; a damaged header that declares 10^18 planes would fill the memory with their numbers.
+_MOST_CHUNKS = 2_000_000
 # Enough to notice a changed store; a folder of millions of chunks would take minutes to list.
 _FILES_STAMPED = 20_000
 
@@ -41,12 +43,15 @@ class Calibration:
         Empty when unknown.
     time_step : float or None
         Seconds between time points.
+    channel_colours : tuple of str
+        ``"RRGGBB"``, one per channel; empty when unknown.
     """
 
     voxel_size: VoxelSize = (None, None, None)
     translation: tuple[float, float, float] = (0.0, 0.0, 0.0)
     channel_names: tuple[str, ...] = ()
     time_step: float | None = None
+    channel_colours: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +80,10 @@ class Volume:
         Direct way to level 0, without Dask's overhead.
     files : tuple of Path
         Every file that holds voxels, where that is more than `source`.
+    part : str, optional
+        Which image of `source`, where it holds several: what stands after ``::``.
+    channel_colours : tuple of str
+        ``"RRGGBB"``, one per channel; empty when unknown.
     """
 
     levels: tuple[da.Array, ...]
@@ -87,6 +96,8 @@ class Volume:
     source: Path
     finest: TczyxArray | None = field(default=None, repr=False)
     files: tuple[Path, ...] = field(default=(), repr=False)
+    part: str | None = None
+    channel_colours: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
@@ -118,8 +129,9 @@ class Volume:
 
     def identity(self) -> str:
         """Name this content by a hex digest of sizes, modification times, shape, dtype and axes."""
-        stamps = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in self._stamped()]
-        content = {"files": stamps, "shape": self.shape, "dtype": self.dtype.str, "axes": self.axes}
+        own = getattr(self.finest.inner, "stamps", None) if self.finest is not None else None
+        stamps = own() if own is not None else [_stamp(path) for path in self._stamped()]
+        content = {"files": stamps, "shape": self.shape, "dtype": self.dtype.str, "axes": self.axes, "part": self.part}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
     def _stamped(self) -> Iterator[Path]:
@@ -128,6 +140,11 @@ class Volume:
         if self.source.is_dir():
             return itertools.islice(_walk(self.source), _FILES_STAMPED)
         return iter((self.source,))
+
+
+def _stamp(path: Path) -> list[str | int]:
+    found = path.stat()
+    return [path.name, found.st_size, found.st_mtime_ns]
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -147,6 +164,7 @@ def make_volume(
     source: Path,
     voxel_size: Sequence[float] | None = None,
     files: tuple[Path, ...] = (),
+    part: str | None = None,
 ) -> Volume:
     """Put a volume together; a given `voxel_size` (ZYX, micrometre) wins over the file's.
 
@@ -162,9 +180,10 @@ def make_volume(
             "convert the image to grey levels first"
         )
     names = calibration.channel_names if len(calibration.channel_names) == arrays[0].shape[1] else ()
+    colours = calibration.channel_colours if len(calibration.channel_colours) == arrays[0].shape[1] else ()
     size = calibration.voxel_size if voxel_size is None else check_voxel_size(voxel_size, source)
     return Volume(
-        levels=tuple(to_dask(array) for array in arrays),
+        levels=tuple(to_dask(array, source) for array in arrays),
         voxel_size=size,
         translation=calibration.translation,
         channel_names=names,
@@ -174,6 +193,8 @@ def make_volume(
         source=source,
         finest=arrays[0],
         files=files,
+        part=part,
+        channel_colours=colours,
     )
 
 
@@ -188,8 +209,14 @@ def check_voxel_size(voxel_size: Sequence[float], source: Path) -> tuple[float, 
     return sizes
 
 
-def to_dask(array: TczyxArray) -> da.Array:
-    """See a file's array as Dask array, in chunks of about 16 MiB that hold whole blocks of the file."""
+def to_dask(array: TczyxArray, source: Path) -> da.Array:
+    """See a file's array as Dask array, in chunks of about 16 MiB that hold whole blocks of the file.
+
+    Raises
+    ------
+    InputError
+        When the declared shape is so large that the file must be damaged; `source` is for the message.
+    """
     block = list(array.block or (1, 1, 1, 1, array.shape[4]))
     volume = math.prod(block) * array.dtype.itemsize
     for axis in (4, 3, 2):
@@ -197,6 +224,9 @@ def to_dask(array: TczyxArray) -> da.Array:
         block[axis] *= grown
         volume *= grown
     chunks = tuple(min(b, n) for b, n in zip(block, array.shape, strict=True))
+    if max(-(-n // b) for b, n in zip(chunks, array.shape, strict=True)) > _MOST_CHUNKS:
+        sizes = "x".join(map(str, array.shape))
+        raise InputError(f"{source}: shape {sizes} (TCZYX) declared, more than a file can hold; it is damaged")
     meta = np.empty((0,) * 5, dtype=array.dtype)
     lazy: da.Array = da.from_array(  # type: ignore[no-untyped-call]
         array, chunks=chunks, name=False, asarray=False, fancy=False, meta=meta

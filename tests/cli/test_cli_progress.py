@@ -20,8 +20,9 @@ from superres.cli.progress import ProgressDisplay
 from superres.progress import Progress
 
 SLEEPER = """
-import sys, time, types
+import signal, sys, time, types
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start without it
 demo = types.ModuleType("superres.demo")
 def run_demo(out, *, quick, progress):
     from superres.progress import Progress

@@ -110,7 +110,7 @@ def test_container_of_one_image_opens_of_several_does_not(tmp_path: Path) -> Non
     write_omezarr(tmp_path / "a.zarr" / "0", "zyx", version="0.4")
     assert open_volume(tmp_path / "a.zarr").shape == (1, 1, 3, 24, 32)
     write_omezarr(tmp_path / "a.zarr" / "1", "zyx", version="0.4")
-    with pytest.raises(InputError, match=r"holds 2 \(0, 1\); give one of them"):
+    with pytest.raises(InputError, match=r"holds 2 images \(0, 1\); give one of them, e\.g\. '.*a\.zarr::0'"):
         open_volume(tmp_path / "a.zarr")
 
 
@@ -171,7 +171,7 @@ def test_identity_follows_content(tmp_path: Path) -> None:
 
 def test_folder_that_is_no_zarr(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(InputError, match=r"a folder that is no Zarr \(found 1 entries, the first of them notes\.txt"):
+    with pytest.raises(InputError, match=r"a folder without an image \(found 1 entry, the first of them notes\.txt"):
         open_volume(tmp_path)
 
 
