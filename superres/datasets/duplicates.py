@@ -56,6 +56,8 @@ def refuse_same_files(*manifests: Manifest) -> None:
                 (Path(os.path.abspath(file)), "the same file"),  # noqa: PTH100 (no link followed, no file touched)
                 (digest, "files with the same SHA-256"),
             ):
+                if key == "":
+                    continue  # no checksum is known
                 split, other = seen.setdefault(key, (acquisition.split, place))
                 if split != acquisition.split:
                     raise InputError(_message(what, other, place))

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from superres.datasets.acquisition import Acquisition, Manifest
 from superres.datasets.duplicates import refuse_duplicates, refuse_same_files
-from superres.datasets.manifest_format import AcquisitionEntry, ManifestEntry, read_entry
+from superres.datasets.manifest_format import AcquisitionEntry, ManifestEntry
+from superres.datasets.manifest_reading import read_entry
 from superres.errors import InputError, MissingFileError
 
 __all__ = ["DATA_ROOT_VARIABLE", "Acquisition", "Manifest", "load_manifest", "load_manifests", "parse_manifest"]
@@ -19,7 +20,7 @@ DATA_ROOT_VARIABLE = "SUPERRES_DATA"
 
 
 @dataclass(frozen=True, slots=True)
-class _Root:
+class DataRoot:
     """The folder that file names are relative to, and the words that say how it was found."""
 
     folder: Path
@@ -70,26 +71,50 @@ def parse_manifest(path: Path, data_root: Path | None = None) -> Manifest:
     return _read(Path(path), data_root)[0]
 
 
-def _read(path: Path, data_root: Path | None) -> tuple[Manifest, _Root]:
+def _read(path: Path, data_root: Path | None) -> tuple[Manifest, DataRoot]:
     entry = read_entry(path)
-    root = _find_root(entry, path, data_root)
-    acquisitions = tuple(_acquisition(item, entry, root.folder) for item in entry.acquisitions)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    manifest = Manifest(entry.name, entry.description, path, digest, acquisitions)
-    _require_unique_ids(manifest)
+    root = find_data_root(entry, path, data_root)
+    manifest = as_manifest(entry, path, root.folder)
     refuse_same_files(manifest)
     return manifest, root
 
 
-def _find_root(entry: ManifestEntry, path: Path, data_root: Path | None) -> _Root:
+def as_manifest(entry: ManifestEntry, path: Path, folder: Path) -> Manifest:
+    """Turn what stands in the file into acquisitions with their files below `folder`; none of them is looked at.
+
+    Raises
+    ------
+    InputError
+        When an id repeats, or when the manifest lists no images.
+    """
+    if not entry.acquisitions:
+        raise InputError(f"{path}: {nothing_listed(entry, path)}")
+    acquisitions = tuple(_acquisition(item, entry, folder) for item in entry.acquisitions)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    manifest = Manifest(entry.name, entry.description, path, digest, acquisitions)
+    _require_unique_ids(manifest)
+    return manifest
+
+
+def nothing_listed(entry: ManifestEntry, path: Path) -> str:
+    """Say of a manifest without images what to do before it can be used."""
+    then = "then list the images under 'acquisitions:', each with a split"
+    if entry.archives:
+        return f"lists archives and no images yet; fetch them with 'superres data fetch {path}', {then}"
+    page = entry.url or (f"https://doi.org/{entry.doi}" if entry.doi else entry.source)
+    return f"lists no images yet; fetch them by hand (see {page}), {then}"
+
+
+def find_data_root(entry: ManifestEntry, path: Path, data_root: Path | None) -> DataRoot:
+    """Find the folder that the file names of a manifest are relative to; it need not exist."""
     if entry.root is not None:
         origin = f"'root: {entry.root}' in the manifest"
-        return _Root(path.parent / entry.root, origin, "correct 'root' there, or remove it and set data_root")
+        return DataRoot(path.parent / entry.root, origin, "correct 'root' there, or remove it and set data_root")
     if data_root is not None:
-        return _Root(Path(data_root), "the setting data_root")
+        return DataRoot(Path(data_root), "the setting data_root")
     if os.environ.get(DATA_ROOT_VARIABLE):
-        return _Root(Path(os.environ[DATA_ROOT_VARIABLE]), f"the environment variable {DATA_ROOT_VARIABLE}")
-    return _Root(path.parent, "the manifest's own folder, as no other was given")
+        return DataRoot(Path(os.environ[DATA_ROOT_VARIABLE]), f"the environment variable {DATA_ROOT_VARIABLE}")
+    return DataRoot(path.parent, "the manifest's own folder, as no other was given")
 
 
 def _acquisition(entry: AcquisitionEntry, manifest: ManifestEntry, folder: Path) -> Acquisition:
@@ -106,8 +131,8 @@ def _acquisition(entry: AcquisitionEntry, manifest: ManifestEntry, folder: Path)
         credit=entry.credit or manifest.credit or "",
         modality=entry.modality or "",
         note=entry.note or "",
-        high_sha256=tuple(item.sha256 for item in entry.high),
-        low_sha256=tuple(item.sha256 for item in entry.low),
+        high_sha256=tuple(item.sha256 or "" for item in entry.high),
+        low_sha256=tuple(item.sha256 or "" for item in entry.low),
     )
 
 
@@ -121,7 +146,7 @@ def _require_unique_ids(manifest: Manifest) -> None:
         )
 
 
-def _require_files(manifest: Manifest, root: _Root) -> None:
+def _require_files(manifest: Manifest, root: DataRoot) -> None:
     missing = [(acquisition.id, file) for acquisition, file, _ in manifest.files if not file.is_file()]
     if not missing:
         return
@@ -137,6 +162,11 @@ def _require_hashes(manifest: Manifest) -> None:
     for acquisition, file, expected in manifest.files:
         with file.open("rb") as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if not expected:
+            raise InputError(
+                f"{file}: {manifest.path} gives no SHA-256 for it ({acquisition.id}), so that nobody could tell later "
+                f"which data were used; if this is the right file, write 'sha256: {found}' there"
+            )
         if found != expected:
             raise InputError(
                 f"{file}: SHA-256 is {found}, expected {expected} ({acquisition.id} in {manifest.path}); the file is "

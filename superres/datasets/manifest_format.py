@@ -11,45 +11,119 @@
       - id: brain_3             # one specimen, field or volume; its files are planes or images of it
         split: train            # train, val or test
         high:
-          - {file: brain_3/z000.tif, sha256: 64 hexadecimal digits}
+          - {file: brain_3/z000.tif, sha256: 64 hexadecimal digits}   # null where no checksum is known
         low: []                 # one low file per high file where real pairs were recorded
         axes: YX                # only where the file does not tell
         voxel_size: [null, 0.07, 0.07]   # ZYX in micrometre; null where unknown
         grey_range: [0, 255]    # black and white; left out where they are to be measured
 
-Checked strictly, and every fault is named on a line of its own.
+All other keys may be left out. They say more of the set (``url``, ``doi``, ``cite``, ``version``, ``published``,
+``instrument``, ``datasheet``), of its files (``bytes``), where to fetch them from (``url``, or ``archive`` and
+``member`` of one of the ``archives``), and what is not known (``unknown``), how the files are to be read (``reading``)
+and why nothing may be trained on them (``evaluation_only``).
+
+Checked strictly, and every fault is named on a line of its own by `superres.datasets.manifest_reading`.
 """
 
 from __future__ import annotations
 
-import difflib
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+import datetime
+import re
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from superres.config import Settings
-from superres.errors import InputError, MissingFileError
+
+_DRIVE = re.compile(r"[A-Za-z]:")
+_ADDRESS = re.compile(r"(https?://[^\s/]+/?|doi:10\.\d{4,9}/\S+/)\S*")
+_DOI = re.compile(r"10\.\d{4,9}/\S+")
+
+
+def _stays_inside(value: str) -> str:
+    """Refuse a path that leaves the folder it is relative to, on any system."""
+    if any(ord(letter) < 32 for letter in value):
+        raise ValueError("expected a file name without control characters")
+    if "\\" in value:
+        raise ValueError("expected folders separated by /, also on Windows, and no backslash in a name")
+    if value.startswith(("/", "~")) or _DRIVE.match(value):
+        raise ValueError("expected a path relative to the data root, such as brain_3/z000.tif, not an absolute one")
+    if ".." in value.split("/"):
+        raise ValueError("expected a path inside the data root; '..' would leave it")
+    if not value.strip("./"):
+        raise ValueError("expected the path of a file below the data root, such as brain_3/z000.tif")
+    return value
+
+
+def _is_digest(value: str) -> str:
+    if len(value) != 64 or not set(value.lower()) <= set("0123456789abcdef"):
+        raise ValueError("expected the 64 hexadecimal digits that 'sha256sum FILE' prints, or null where none is known")
+    return value.lower()
+
+
+def _is_address(value: str) -> str:
+    if not _ADDRESS.fullmatch(value):
+        raise ValueError("expected an address that begins with https:// or http://, or doi:10.NUMBER/NAME/FILE")
+    return value
+
+
+def _is_doi(value: str) -> str:
+    if not _DOI.fullmatch(value):
+        raise ValueError("expected a DOI without anything before it, such as 10.5281/zenodo.123456")
+    return value
+
+
+def _is_name(value: str) -> str:
+    if "/" in value:
+        raise ValueError("expected the name of the archive without a folder, such as images.zip")
+    return _stays_inside(value)
+
+
+def _in_a_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_in_a_list)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Grey = Annotated[float, Field(allow_inf_nan=False)]
+RelativePath = Annotated[Text, AfterValidator(_stays_inside)]
+Digest = Annotated[str, AfterValidator(_is_digest)]
+Address = Annotated[str, AfterValidator(_is_address)]
+Doi = Annotated[str, AfterValidator(_is_doi)]
+Size = Annotated[int, Field(ge=0)]
+Multiple = Annotated[int, Field(ge=1, le=16)]
 
 
 class FileEntry(Settings):
-    """One image file, relative to the data root, and the SHA-256 of its bytes."""
+    """One image file, relative to the data root, the SHA-256 of its bytes, and where it can be had."""
 
-    file: Text
-    sha256: str
+    file: RelativePath
+    sha256: Digest | None  # must be there: null says that none is known
+    bytes: Size | None = None
+    url: Address | None = None
+    archive: Text | None = None
+    member: RelativePath | None = None
 
-    @field_validator("sha256")
-    @classmethod
-    def _is_digest(cls, value: str) -> str:
-        if len(value) != 64 or not set(value.lower()) <= set("0123456789abcdef"):
-            raise ValueError("expected the 64 hexadecimal digits that 'sha256sum FILE' prints")
-        return value.lower()
+    @model_validator(mode="after")
+    def _has_one_origin(self) -> Self:
+        if self.url is not None and self.archive is not None:
+            raise ValueError(f"{self.file}: give either url, or archive and member, not both")
+        if self.member is not None and self.archive is None:
+            raise ValueError(f"{self.file}: member is a path inside an archive; add 'archive:'")
+        return self
+
+
+class ArchiveEntry(Settings):
+    """A ZIP or tar file that holds images: those that name it, or, where none does, all that is in it."""
+
+    archive: Annotated[Text, AfterValidator(_is_name)]
+    sha256: Digest | None
+    bytes: Size | None = None
+    url: Address | None = None
+    unpack: RelativePath | None = None  # folder for everything; the name without its suffix where left out
+    note: Text | None = None
 
 
 class AcquisitionEntry(Settings):
@@ -59,13 +133,16 @@ class AcquisitionEntry(Settings):
     split: Literal["train", "val", "test"]
     high: tuple[FileEntry, ...] = Field(min_length=1)
     low: tuple[FileEntry, ...] = ()
+    factor: tuple[Multiple, Multiple, Multiple] | None = None
     axes: str | None = None
     voxel_size: tuple[Length | None, Length | None, Length | None] | None = None
     grey_range: tuple[Grey, Grey] | None = None
     modality: Text | None = None
+    instrument: Text | None = None
     licence: Text | None = None
     credit: Text | None = None
     source: Text | None = None
+    doi: Doi | None = None
     note: Text | None = None
 
     @field_validator("axes")
@@ -82,9 +159,28 @@ class AcquisitionEntry(Settings):
                 f"low lists {len(self.low)} and high {len(self.high)} files; real pairs need one low file for each "
                 "high file, in the same order"
             )
+        if self.factor is not None and not self.low:
+            raise ValueError("factor says how many times finer high is than low, and there are no low files")
         if self.grey_range is not None and self.grey_range[0] >= self.grey_range[1]:
             raise ValueError(f"grey_range is [black, white] with black below white, got {list(self.grey_range)}")
         return self
+
+    @property
+    def files(self) -> tuple[tuple[FileEntry, str], ...]:
+        """Every file with what it is, ``"high"`` or ``"low"``; high ones first."""
+        return (*((file, "high") for file in self.high), *((file, "low") for file in self.low))
+
+
+class Datasheet(Settings):
+    """What a person should know before using a set, in a few sentences each."""
+
+    why: Text | None = None
+    how: Text | None = None
+    processing: Text | None = None
+    biases: Text | None = None
+    limits: Text | None = None
+    uses: Text | None = None
+    upkeep: Text | None = None
 
 
 class ManifestEntry(Settings):
@@ -95,90 +191,52 @@ class ManifestEntry(Settings):
     licence: Text | None = None
     credit: Text | None = None
     source: Text | None = None
+    url: Address | None = None
+    doi: Doi | None = None
+    cite: Text | None = None
+    version: Text | None = None
+    published: datetime.date | None = None
+    instrument: Text | None = None
+    evaluation_only: Text | None = None
+    unknown: Texts = ()
+    reading: Text | None = None
+    datasheet: Datasheet = Datasheet()
     root: Text | None = None
-    acquisitions: tuple[AcquisitionEntry, ...] = Field(min_length=1)
+    archives: tuple[ArchiveEntry, ...] = ()
+    acquisitions: tuple[AcquisitionEntry, ...]
+
+    @model_validator(mode="after")
+    def _holds_something(self) -> Self:
+        if not (self.acquisitions or self.archives or self.unknown):
+            raise ValueError(
+                "acquisitions: expected at least 1 item, or 'archives:' whose content is not listed yet, or 'unknown:' "
+                "with the reason why nothing can be listed"
+            )
+        return self
 
     @model_validator(mode="after")
     def _origin_is_told(self) -> Self:
         for key in ("licence", "credit", "source"):
             lacking = [entry.id for entry in self.acquisitions if (getattr(entry, key) or getattr(self, key)) is None]
-            if lacking:
-                raise ValueError(f"no {key} for {', '.join(lacking)}; add '{key}:' there, or at the top for all")
+            if lacking or (not self.acquisitions and getattr(self, key) is None):
+                where = f" for {', '.join(lacking)}; add '{key}:' there, or" if lacking else f"; add '{key}:'"
+                raise ValueError(f"no {key}{where} at the top for all")
         return self
 
+    @model_validator(mode="after")
+    def _archives_are_listed(self) -> Self:
+        names = [entry.archive for entry in self.archives]
+        if len(set(names)) < len(names):
+            raise ValueError("archives: the same name twice; an archive is named once")
+        for acquisition in self.acquisitions:
+            for file, _ in acquisition.files:
+                if file.archive is not None and file.archive not in names:
+                    raise ValueError(f"{file.file}: archive {file.archive} is not listed under 'archives:'; add it")
+        return self
 
-def read_entry(path: Path) -> ManifestEntry:
-    """Read and check the text of a manifest; no image file is looked at.
-
-    Raises
-    ------
-    MissingFileError
-        When there is no such manifest.
-    InputError
-        When it is not valid YAML, or a key or value is wrong; one line per fault.
-    """
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such manifest; give the path of a YAML file that lists acquisitions")
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected 'key: value' lines, found {type(content).__name__}")
-    try:
-        return ManifestEntry.model_validate(content)
-    except ValidationError as error:
-        raise InputError(_explain(error, content, path)) from None
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """A SafeLoader that refuses a key given twice, of which YAML would keep the last in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key.value}' twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def _explain(error: ValidationError, content: dict[str, Any], path: Path) -> str:
-    count = error.error_count()
-    lines = [f"{path}: {count} fault{'s' if count > 1 else ''} in this manifest"]
-    for item in error.errors():
-        where, found = _place(item["loc"], content), f" (got {item['input']!r})"
-        if item["type"] == "extra_forbidden":
-            text = f"unknown key{_nearest(item['loc'])}"
-        elif item["type"] == "missing":
-            text = "missing; add it"
-        elif item["type"] == "string_type":
-            text = f"expected text; put it in quotes{found}"
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            text = message + ("" if isinstance(item["input"], dict) else found)
-        lines.append(f"  {where + ': ' if where else ''}{text}")
-    return "\n".join(lines)
-
-
-def _place(location: tuple[int | str, ...], content: dict[str, Any]) -> str:
-    """Write where a fault is, with the acquisition's id, which is easier to find than its number."""
-    words: list[str] = []
-    for part in location:
-        if isinstance(part, str):
-            words.append(part)
-            continue
-        label: object = part + 1
-        if words == ["acquisitions"]:
-            entry = content["acquisitions"][part]
-            label = entry.get("id", label) if isinstance(entry, dict) else label
-        words[-1] += f"[{label}]"
-    return ".".join(words)
-
-
-def _nearest(location: tuple[int | str, ...]) -> str:
-    """Name the known key closest to the unknown one; the depth tells which kind of entry it stands in."""
-    kinds: dict[int, type[BaseModel]] = {1: ManifestEntry, 3: AcquisitionEntry, 5: FileEntry}
-    known = list(kinds[len(location)].model_fields)
-    close = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; known keys: {', '.join(known)}"
+    @model_validator(mode="after")
+    def _is_kept_from_training(self) -> Self:
+        others = [entry.id for entry in self.acquisitions if entry.split != "test"]
+        if self.evaluation_only is not None and others:
+            raise ValueError(f"evaluation_only: every split must be test, but not so for {', '.join(others)}")
+        return self

@@ -195,9 +195,7 @@ def test_repeated_id_is_refused(tmp_path: Path) -> None:
 
 def test_same_file_in_two_splits_is_refused(tmp_path: Path) -> None:
     values = content(tmp_path)
-    values["acquisitions"][1]["high"] = [
-        values["acquisitions"][0]["high"][0] | {"file": "../" + tmp_path.name + "/a.tif"}
-    ]
+    values["acquisitions"][1]["high"] = [values["acquisitions"][0]["high"][0] | {"file": "./a.tif"}]
     with pytest.raises(
         InputError, match=r"the same file in two splits: .*a\.tif \(train, dish_1.*a\.tif \(val, dish_2"
     ):

@@ -11,7 +11,7 @@ from superres.datasets.manifest import parse_manifest
 
 PROJECT = Path(__file__).parents[2]
 RECIPES = sorted((PROJECT / "pipelines").glob("*.yaml"))
-MANIFESTS = sorted((PROJECT / "data_manifests").glob("*.yaml"))
+MANIFESTS = sorted({file for path in RECIPES for file in load_config(TrainConfig, path).manifests})
 OPEN_LICENCES = ("CC0", "CC BY 3.0", "CC BY 4.0", "MIT", "BSD-3-Clause")
 
 
