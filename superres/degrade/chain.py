@@ -63,9 +63,9 @@ def degrade(
     x = high
     for step in steps:
         if step.blur is not None:
-            x = _blur(x, _sigmas(step.blur, x, generator, voxel_sizes))
+            x = _blur(x, blur_sigmas(step.blur, x, generator, voxel_sizes))
         elif step.downsample is not None:
-            x = _downsample(x, step.downsample, factor[1:])
+            x = downsample(x, step.downsample, factor[1:])
         elif step.poisson is not None:
             x = _count(x, step.poisson, generator)
         elif step.read_noise is not None:
@@ -139,7 +139,7 @@ def _draw(limits: tuple[float, float], x: Tensor, generator: Generator) -> Tenso
     return limits[0] + (limits[1] - limits[0]) * share
 
 
-def _sigmas(blur: Blur, x: Tensor, generator: Generator, voxel_sizes: VoxelSizes | None) -> Tensor:
+def blur_sigmas(blur: Blur, x: Tensor, generator: Generator, voxel_sizes: VoxelSizes | None) -> Tensor:
     """Return sigma in voxels along Y and X for each image, (n, 2)."""
     if blur.sigma is not None:
         return _draw(blur.sigma, x, generator).view(-1, 1).expand(-1, 2)
@@ -157,17 +157,27 @@ def _sigmas(blur: Blur, x: Tensor, generator: Generator, voxel_sizes: VoxelSizes
 
 def _blur(x: Tensor, sigmas: Tensor) -> Tensor:
     """Blur each image by its own Gaussian, (n, 2) voxels along Y and X; edge voxels are repeated."""
+    return filter_separably(x, blur_taps(sigmas))
+
+
+def blur_taps(sigmas: Tensor) -> Tensor:
+    """Return the taps (n, 2, k) of Gaussians of (n, 2) voxels along Y and X, each summing to 1."""
     radius = max(1, int(torch.ceil(3 * sigmas.max()).item()))
-    distance = torch.arange(-radius, radius + 1, device=x.device, dtype=torch.float32)
+    distance = torch.arange(-radius, radius + 1, device=sigmas.device, dtype=torch.float32)
     taps = torch.exp(-0.5 * (distance / sigmas.clamp_min(1e-3)[..., None]) ** 2)
-    taps = taps / taps.sum(dim=-1, keepdim=True)  # (n, 2, k)
+    return taps / taps.sum(dim=-1, keepdim=True)
+
+
+def filter_separably(x: Tensor, taps: Tensor) -> Tensor:
+    """Filter each image by its own taps, (n, 2, k) along Y and X; edge voxels are repeated."""
     n, c = x.shape[:2]
+    radius = taps.shape[-1] // 2
     planes = F.pad(x, (radius,) * 4, mode="replicate").transpose(0, 1)  # each image is a group of the convolution
     planes = F.conv2d(planes, taps[:, 0, None, :, None], groups=n)
     return F.conv2d(planes, taps[:, 1, None, None, :], groups=n).transpose(0, 1).reshape(n, c, *x.shape[2:])
 
 
-def _downsample(x: Tensor, how: str, factor: tuple[int, int]) -> Tensor:
+def downsample(x: Tensor, how: str, factor: tuple[int, int]) -> Tensor:
     """Average blocks, or take the value at the block's centre.
 
     The centre of an even block lies between two voxels, whose mean is taken: picking one of them would shift the
