@@ -7,6 +7,10 @@ from superres.cli.application import app
 
 __all__ = ["app", "convert", "data", "info", "main", "train", "upscale"]
 
+# In the order in which a user meets them, not in that of the alphabet.
+_ORDER = ("demo", "info", "train", "upscale", "evaluate", "convert")
+app.registered_commands.sort(key=lambda command: _ORDER.index(command.callback.__name__ if command.callback else ""))
+
 
 def main() -> None:
     """Run the command line."""

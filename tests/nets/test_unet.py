@@ -89,6 +89,19 @@ def test_consistency_makes_the_low_pass_follow_the_input() -> None:
         assert worst(net(low)) < 0.1 * worst(free(low))
 
 
+@pytest.mark.parametrize("factor", [(1, 1, 1), (1, 2, 2)])
+def test_what_drifted_between_two_recordings_is_taken_out_of_the_truth(factor: tuple[int, int, int]) -> None:
+    """Truth that follows the low image differs from it in detail only, whatever smooth field lies between the two."""
+    net = UNet(Architecture.of_preset("XS", factor=factor, consistency_sigma=2.5))
+    _, fy, fx = factor
+    detail = torch.randn(1, 1, 64 * fy, 64 * fx, generator=torch.Generator().manual_seed(1))
+    ramp = torch.linspace(-3, 3, 64 * fx).expand_as(detail)
+    low = block_mean(detail, (fy, fx))
+    plain, drifted = net.follow(detail, low), net.follow(detail + ramp, low)
+    inner = (..., slice(16 * fy, -16 * fy), slice(16 * fx, -16 * fx))
+    assert float((drifted - plain)[inner].abs().max()) < 0.05 * float(ramp.max())
+
+
 def test_shift_by_the_stride_is_exact() -> None:
     net = randomised("S", (1, 3, 3))
     radius, stride = net.architecture.receptive_radius, net.architecture.stride
