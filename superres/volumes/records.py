@@ -6,6 +6,7 @@ A record names the size and the crc32c of the shard's file; a shard without a va
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,15 @@ class Record:
 
     size: int
     crc32c: str
+
+    @classmethod
+    def of(cls, content: Iterable[bytes]) -> Record:
+        """Measure a file by its parts."""
+        size = checksum = 0
+        for part in content:
+            size += len(part)
+            checksum = google_crc32c.extend(checksum, part)
+        return cls(size, f"{checksum:08x}")
 
 
 class Records:
@@ -48,11 +58,10 @@ class Records:
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
-    def store(self, level: int, position: tuple[int, ...], content: bytes) -> None:
-        """Record that a shard with this content is finished."""
-        checksum = f"{google_crc32c.value(content):08x}"
-        record = {"unit": list(position), "level": level, "size": len(content), "crc32c": checksum}
-        write_whole(self.path(level, position), json.dumps(record).encode())
+    def store(self, level: int, position: tuple[int, ...], record: Record) -> None:
+        """Record that a shard is finished."""
+        content = {"unit": list(position), "level": level, "size": record.size, "crc32c": record.crc32c}
+        write_whole(self.path(level, position), [json.dumps(content).encode()])
 
     def is_done(self, level: int, position: tuple[int, ...], shard: Path) -> bool:
         """Whether a shard is there, with a record of its size."""
@@ -83,8 +92,5 @@ def records_folder(path: Path) -> Path:
 
 def file_crc32c(path: Path) -> str:
     """Return the crc32c of a file, in hex."""
-    checksum = 0
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            checksum = google_crc32c.extend(checksum, block)
-    return f"{checksum:08x}"
+        return Record.of(iter(lambda: file.read(_BLOCK), b"")).crc32c

@@ -13,6 +13,8 @@ import numpy as np
 import tensorstore as ts
 from numpy.typing import NDArray
 
+from superres.volumes.records import Record
+from superres.volumes.shard_encoding import encode_chunk, encode_shard
 from superres.volumes.whole_files import remove_strays, write_whole
 
 
@@ -25,55 +27,52 @@ class StoredLevel:
         The array's folder inside the store.
     metadata : mapping
         Array metadata of Zarr 3, or of Zarr 2 where `zarr_format` is 2.
+    shard, chunk : sequence of int
+        ZYX voxels, as in the metadata.
     zarr_format : int
         2 or 3; in version 2 a chunk is a file of its own and counts as shard.
     """
 
-    def __init__(self, folder: Path, metadata: dict[str, Any], *, zarr_format: int) -> None:
+    def __init__(
+        self, folder: Path, metadata: dict[str, Any], *, shard: Sequence[int], chunk: Sequence[int], zarr_format: int
+    ) -> None:
         self.folder = folder
+        self._shard, self._chunk = shard, chunk
         self._zarr_format = zarr_format
-        self._specification = {
-            "driver": "zarr3" if zarr_format == 3 else "zarr",
-            "metadata": metadata,
-            # Without it a shard that is all fill value would leave no file, and never count as done.
-            "store_data_equal_to_fill_value": True,
-        }
+        driver = "zarr3" if zarr_format == 3 else "zarr"
         kvstore = {"driver": "file", "path": str(folder.absolute())}
-        self.array: Any = ts.open(self._specification | {"kvstore": kvstore}, open=True, create=True).result()
+        specification = {"driver": driver, "metadata": metadata, "kvstore": kvstore}
+        self.array: Any = ts.open(specification, open=True, create=True).result()
 
     def shard_path(self, position: Sequence[int]) -> Path:
         """Return the file of a shard, at a position counted in shards along TCZYX."""
         return shard_path(self.folder, position, zarr_format=self._zarr_format)
 
-    def write(self, position: Sequence[int], region: tuple[slice, slice, slice], block: NDArray[Any]) -> bytes:
+    def write(self, position: Sequence[int], block: NDArray[Any]) -> Record:
         """Write one shard; torn or empty ones, and what killed writers left of it, are replaced.
 
         Parameters
         ----------
         position : sequence of int
             Counted in shards along TCZYX.
-        region : tuple of slice
-            ZYX voxels that the shard holds, clipped to the array.
         block : ndarray, (z, y, x)
-            Its voxels.
+            Its voxels, clipped to the array.
 
         Returns
         -------
-        bytes
-            The file's content.
+        Record
+            Size and checksum of what was meant to be written.
         """
-        content = self._encoded((position[0], position[1], *region), block)
+        content = self._encode(block)
         path = self.shard_path(position)
         remove_strays(path.parent.glob(f"{path.name}.*") if path.parent.is_dir() else ())
         write_whole(path, content)
-        return content
+        return Record.of(content)
 
-    def _encoded(self, region: tuple[int | slice, ...], block: NDArray[Any]) -> bytes:
-        memory = self._specification | {"kvstore": {"driver": "memory"}}
-        array: Any = ts.open(memory, create=True, context=ts.Context()).result()
-        array[region].write(block, can_reference_source_data_indefinitely=True).result()
-        (key,) = (key for key in array.kvstore.list().result() if key[:1].isdigit() or key.startswith(b"c/"))
-        return bytes(array.kvstore.read(key).result().value)
+    def _encode(self, block: NDArray[Any]) -> list[bytes]:
+        if self._zarr_format == 2:
+            return [encode_chunk(block, self._chunk)]
+        return encode_shard(block, self._shard, self._chunk)
 
 
 def shard_path(folder: Path, position: Sequence[int], *, zarr_format: int) -> Path:

@@ -11,7 +11,9 @@ import itertools
 import json
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +29,8 @@ from superres.volumes.shards import StoredLevel
 from superres.volumes.whole_files import remove_strays, write_whole
 
 _PLANES_SAMPLED = 64
+# Shards of the pyramid written at the same time; two keep two cores busy.
+_WORKERS = 2
 
 
 class Unit(NamedTuple):
@@ -210,18 +214,31 @@ class OutputStore:
             raise OutputWriteError(
                 f"{self.path}: {missing} of {len(self.units())} shards are not written; run the same command again"
             )
-        work = [(level, unit) for level in range(1, len(self._factors)) for unit in self._level_units(level)]
-        for done, (level, unit) in enumerate(work):
-            progress(Progress("pyramid", done, len(work), "shards"))
-            if not self._is_done(level, unit):
-                self._write(level, unit, self._reduced(level, unit))
-        progress(Progress("pyramid", len(work), len(work), "shards"))
+        self._write_pyramid(progress)
         try:
             remove_strays(self.path.rglob("*.*"))
             for name, content in self._group().items():
-                write_whole(self.path / name, _json_bytes(content))
+                write_whole(self.path / name, [_json_bytes(content)])
         except OSError as error:
             raise _write_error(self.path, error) from None
+
+    def _write_pyramid(self, progress: ProgressCallback) -> None:
+        """Write one level after the other from the one below it, some shards side by side."""
+        levels = [self._level_units(level) for level in range(1, len(self._factors))]
+        done, total = 0, sum(map(len, levels))
+        progress(Progress("pyramid", done, total, "shards"))
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            try:
+                for level, units in enumerate(levels, start=1):
+                    for _ in pool.map(partial(self._write_reduced, level), units):
+                        done += 1
+                        progress(Progress("pyramid", done, total, "shards"))
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _write_reduced(self, level: int, unit: Unit) -> None:
+        if not self._is_done(level, unit):
+            self._write(level, unit, self._reduced(level, unit))
 
     def verify(self) -> list[str]:
         """Check every shard of every level against its record, and the metadata; return the problems found."""
@@ -260,7 +277,7 @@ class OutputStore:
         if block.shape != shape or block.dtype != np.dtype(self.layout.dtype):
             raise ValueError(f"unit {unit} takes {shape} {self.layout.dtype}, got {block.shape} {block.dtype}")
         try:
-            self.records.store(level, unit, self._levels[level].write(unit, region, block))
+            self.records.store(level, unit, self._levels[level].write(unit, block))
         except OSError as error:
             raise _write_error(self._levels[level].shard_path(unit), error) from None
 
@@ -302,7 +319,13 @@ class OutputStore:
             version=layout.version,
         )
         try:
-            return StoredLevel(self.path / str(level), metadata, zarr_format=2 if layout.version == "0.4" else 3)
+            return StoredLevel(
+                self.path / str(level),
+                metadata,
+                shard=layout.shard,
+                chunk=layout.chunk,
+                zarr_format=2 if layout.version == "0.4" else 3,
+            )
         # tensorstore raises ValueError for a full disk
         except (OSError, ValueError) as error:
             raise _write_error(self.path, error) from None

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from superres.errors import InputError
 from superres.volumes.axes import FileArray, Region
 from superres.volumes.tiff_damage import damage_is_an_error
+from superres.volumes.tiff_decoding import ScratchDecoder
 from superres.volumes.tiff_ome import open_described
 from superres.volumes.unchanged import Stamp
 
@@ -110,11 +111,18 @@ class PagedTiff:
         # Pages have axes (sample, depth, length, width, sample) inside tifffile, most of them of length 1.
         normalized = _expand(region, page.keyframe)
         target = out.reshape([item.stop - item.start for item in normalized])
+        scratch = ScratchDecoder.of(page.keyframe, grid.block) if page.keyframe.dtype == self.dtype else None
         for segment in grid.overlapping(normalized):
             key = (index, segment)
+            start = grid.start(segment)
+            if scratch is not None and _holds(normalized, start, grid.block):
+                decoded = scratch.decode(self._read_segment(page, index, segment))
+                if decoded is not None:
+                    target[_overlap(normalized, start, grid.block)[1]] = decoded
+                    continue
             kept = self._kept(key)
             data = self._decode(page, index, segment) if kept is None else kept
-            source, destination = _overlap(normalized, grid.start(segment), data.shape)
+            source, destination = _overlap(normalized, start, data.shape)
             wanted = data[source]
             target[destination] = wanted
             # What is used whole will hardly be asked for again, and keeping it costs more than copying it.
@@ -221,6 +229,14 @@ def _expand(region: Region, keyframe: Any) -> Region:
         region[axes.index("Y")],
         region[axes.index("X")],
         region[-1] if axes[-1] == "S" else one,
+    )
+
+
+def _holds(region: Region, start: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a segment lies in `region` as a whole."""
+    return all(
+        item.start <= first and first + size <= item.stop
+        for item, first, size in zip(region, start, shape, strict=True)
     )
 
 

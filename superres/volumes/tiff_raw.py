@@ -60,7 +60,8 @@ class RawTiff:
             for position in numbers:
                 offset = int(self.offsets[number[position]])
                 _read_piece(handle, offset, self.shape[lead:], region[lead:], pieces[position])
-        return result
+        # Turned round where they are: a copy would double the memory.
+        return result if self.dtype.isnative else result.byteswap(inplace=True).view(self.dtype.newbyteorder("="))
 
     def _numbers(self, leading: Region) -> NDArray[np.int64]:
         """Return which pieces a region touches, in the order of the result."""

@@ -42,10 +42,10 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file at once: a reader, or the next run, sees all of it or nothing."""
+def write_whole(path: Path, content: Iterable[bytes]) -> None:
+    """Write the parts of a file at once: a reader, or the next run, sees all of it or nothing."""
     with whole_file(path) as file:
-        file.write(content)
+        file.writelines(content)
 
 
 def partial_name(path: Path) -> Path:

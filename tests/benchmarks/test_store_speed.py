@@ -40,19 +40,23 @@ def noisy_stack(shape: tuple[int, ...] = SHAPE) -> np.ndarray[Any, Any]:
     return np.concatenate([tile] * -(-planes // 4))[:planes].reshape(shape)
 
 
-def in_threads(write: Callable[[Unit], None], units: list[Unit]) -> float:
-    started = time.perf_counter()
+Seconds = tuple[float, float]
+
+
+def in_threads(write: Callable[[Unit], None], units: list[Unit]) -> Seconds:
+    """Return seconds by the clock and of the processor."""
+    clock, processor = time.perf_counter(), time.process_time()
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(write, units))
-    return time.perf_counter() - started
+    return time.perf_counter() - clock, time.process_time() - processor
 
 
-def by_store(path: Path, voxels: np.ndarray[Any, Any]) -> float:
+def by_store(path: Path, voxels: np.ndarray[Any, Any]) -> Seconds:
     store = OutputStore.open(path, LAYOUT)
     return in_threads(lambda u: store.write(u, voxels[(u.t, u.c, *store.region(u))]), store.units())
 
 
-def by_tensorstore(path: Path, voxels: np.ndarray[Any, Any]) -> float:
+def by_tensorstore(path: Path, voxels: np.ndarray[Any, Any]) -> Seconds:
     units = OutputStore.open(path, LAYOUT)
     specification = {
         "driver": "zarr3",
@@ -69,7 +73,7 @@ def by_tensorstore(path: Path, voxels: np.ndarray[Any, Any]) -> float:
     return in_threads(write, units.units())
 
 
-def by_zarr(path: Path, voxels: np.ndarray[Any, Any]) -> float:
+def by_zarr(path: Path, voxels: np.ndarray[Any, Any]) -> Seconds:
     units = OutputStore.open(path, LAYOUT)
     array = zarr.create_array(
         path / "bare",
@@ -90,7 +94,7 @@ def by_zarr(path: Path, voxels: np.ndarray[Any, Any]) -> float:
 def test_store_writes_beside_bare_libraries(tmp_path: Path) -> None:
     """Write the same shards by three ways in turn; target: 80 % of the best bare library, records included."""
     voxels = noisy_stack()
-    seconds: dict[str, list[float]] = {"store": [], "tensorstore": [], "zarr": []}
+    seconds: dict[str, list[Seconds]] = {"store": [], "tensorstore": [], "zarr": []}
     for number in range(4):
         for name, write in (("store", by_store), ("tensorstore", by_tensorstore), ("zarr", by_zarr)):
             folder = tmp_path / f"{name}{number}"
@@ -98,11 +102,15 @@ def test_store_writes_beside_bare_libraries(tmp_path: Path) -> None:
             shutil.rmtree(folder)
             shutil.rmtree(folder.with_name(folder.name + ".records"), ignore_errors=True)
     # The first round pays for what is loaded on first use.
-    best = [min(pair) for pair in zip(seconds["tensorstore"][1:], seconds["zarr"][1:], strict=True)]
-    ratio = statistics.median(b / s for b, s in zip(best, seconds["store"][1:], strict=True))
-    rates = ", ".join(f"{name} {voxels.nbytes / 1e9 / min(found[1:]):.2f} GB/s" for name, found in seconds.items())
-    print(f"\nstore write over the best bare library: {ratio:.2f} ({rates})")
-    assert ratio > 0.5, "something is done twice"
+    bare = [min(pair) for pair in zip(seconds["tensorstore"][1:], seconds["zarr"][1:], strict=True)]
+    pairs = list(zip(bare, seconds["store"][1:], strict=True))
+    by_clock, by_processor = (statistics.median(b[i] / s[i] for b, s in pairs) for i in (0, 1))
+    rates = ", ".join(f"{name} {voxels.nbytes / 1e9 / min(found[1:])[0]:.2f} GB/s" for name, found in seconds.items())
+    print(
+        f"\nstore write over the best bare library: {by_clock:.2f} by the clock, {by_processor:.2f} by processor time "
+        f"({rates})"
+    )
+    assert max(by_clock, by_processor) > 0.8, "something is done twice"
 
 
 def test_convert_beside_its_parts(tmp_path: Path) -> None:
@@ -110,7 +118,7 @@ def test_convert_beside_its_parts(tmp_path: Path) -> None:
     voxels = noisy_stack()
     save_hyperstack(tmp_path / "in.tif", voxels)
     by_tensorstore(tmp_path / "warm", voxels)
-    bare = by_tensorstore(tmp_path / "bare", voxels)
+    bare, _ = by_tensorstore(tmp_path / "bare", voxels)
     marks: dict[str, float] = {}
 
     def mark(event: Any) -> None:
@@ -147,7 +155,7 @@ print(json.dumps(int(status.partition("VmHWM:")[2].split()[0]) / 2**20))
 def test_peak_memory_as_the_volume_grows(tmp_path: Path, name: str) -> None:
     """Four times the time points, each larger than what is held at once; target: within 10 %."""
     peaks = []
-    for times in (1, 4):
+    for times in (4, 16):
         source = tmp_path / f"{times}.tif"
         save_hyperstack(source, noisy_stack((times, 1, 32, 1024, 1024)))
         done = subprocess.run(
@@ -158,4 +166,4 @@ def test_peak_memory_as_the_volume_grows(tmp_path: Path, name: str) -> None:
         )
         peaks.append(json.loads(done.stdout))
     print(f"\npeak memory, {name}: {peaks[0]:.2f} GiB, four times the volume {peaks[1]:.2f} GiB")
-    assert peaks[1] < 1.25 * peaks[0] + 0.1
+    assert peaks[1] < 1.1 * peaks[0]

@@ -93,7 +93,8 @@ def test_contiguous_over_plain_reading(tmp_path: Path, stack: np.ndarray[Any, An
         "memory map, tiles of 576": compare(copied_tiles, partial(read_tiles, volume))[0],
     }
     print("\ncontiguous TIFF over " + ", ".join(f"{name}: {ratio:.2f}" for name, ratio in ratios.items()))
-    assert min(list(ratios.values())[:2]) > 0.6
+    assert ratios["fromfile, 4 planes"] > 0.8
+    assert ratios["fromfile, 1 plane"] > 0.6  # 0.79 to 0.98 was found
 
 
 def test_pages_in_turn_over_plain_reading(tmp_path: Path, stack: np.ndarray[Any, Any]) -> None:
@@ -113,7 +114,7 @@ def test_pages_in_turn_over_plain_reading(tmp_path: Path, stack: np.ndarray[Any,
 
     ratio, _ = compare(fromfile, partial(read_slabs, open_volume(path, axes="ZYX"), 1))
     print(f"\nTIFF of pages in turn over fromfile: {ratio:.2f}")
-    assert ratio > 0.6
+    assert ratio > 0.8
 
 
 CODECS: list[Any] = [
@@ -145,25 +146,29 @@ def test_compressed_over_the_codec(
             if "predictor" in options:
                 imagecodecs.delta_decode(voxels, axis=-1)
 
+    volume = open_volume(path)  # once, as for a stack of 2 GB; blocks that are read whole are not kept
+
     def ours() -> None:
-        volume = open_volume(path)
         for z in range(0, len(few), 4):
             volume.read(t=0, c=0, z=slice(z, z + 4), y=slice(0, SIDE), x=slice(0, SIDE))
 
     ratio, seconds = compare(alone, ours, rounds=8)
     print(f"\n{compression} TIFF over its codec: {ratio:.2f} (codec: {few.nbytes / 1e9 / seconds:.2f} GB/s)")
-    assert ratio > 0.4
+    # zstd is so quick that copying what was decoded, which the codec alone need not do, takes it to 0.72 to 1.05.
+    assert ratio > (0.5 if compression == "zstd" else 0.8)
 
 
 _OPEN = """
-import json, resource, sys, time
+import json, pathlib, sys, time
 import superres.volumes.tiff
 from superres.volumes import open_volume
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():  # getrusage would begin with the memory of the process that started this one
+    return int(pathlib.Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+before = peak()
 started = time.process_time()
 volume = open_volume(sys.argv[1], axes="ZYX")
 seconds = time.process_time() - started
-print(json.dumps([seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, volume.shape]))
+print(json.dumps([seconds, (peak() - before) / 1024, volume.shape]))
 """
 
 
