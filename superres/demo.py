@@ -6,7 +6,6 @@ parts of them, and a fourth image as a whole, are not. Their low-resolution vers
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import yaml
 from numpy.typing import NDArray
 
 from superres.config import DegradeStep, EvaluateConfig, TrainConfig, UpscaleConfig
+from superres.datasets.checksum import file_sha256
 from superres.degrade import degrade_image
 from superres.evaluation import Evaluation, evaluate
 from superres.inference import UpscaleSummary, load_model, upscale
@@ -146,8 +146,7 @@ def _write_images(out: Path) -> Path:
         entry: dict[str, Any] = {"id": part.name, "split": part.split, "grey_range": list(GREY_RANGE)}
         if pixels.ndim == 3:
             entry["axes"] = "YXC"
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        entries.append(entry | {"high": [{"file": file.name, "sha256": digest}]})
+        entries.append(entry | {"high": [{"file": file.name, "sha256": file_sha256(file)}]})
     content = {
         "name": "scikit-image",
         "description": "Parts of real images inside scikit-image; training and validation parts do not overlap",

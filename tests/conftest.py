@@ -10,6 +10,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+# Taken out of the environment, so that tests which make their own data do not look for it there.
+_DATA_ROOT = os.environ.pop("SUPERRES_DATA", "")
+
 # Before NumPy and torch load: on a shared machine more threads than cores make tests slower, not faster.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, str(min(2, os.cpu_count() or 1)))
@@ -23,7 +26,7 @@ hypothesis.settings.load_profile("superres")
 
 
 def _no_real_data() -> str | None:
-    root = os.environ.get("SUPERRES_DATA")
+    root = _DATA_ROOT
     if not root:
         return "real images: set SUPERRES_DATA to the folder that the manifests refer to"
     return None if Path(root).is_dir() else f"real images: SUPERRES_DATA={root} is not a folder"
@@ -59,4 +62,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """Return the root of the real images; for tests marked realdata."""
-    return Path(os.environ["SUPERRES_DATA"])
+    return Path(_DATA_ROOT)
+
+
+@pytest.fixture(autouse=True)
+def _root_of_manifests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the data root back for tests on real images."""
+    if request.node.get_closest_marker("realdata") is not None:
+        monkeypatch.setenv("SUPERRES_DATA", _DATA_ROOT)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +10,9 @@ import typer
 
 from superres.cli import output
 from superres.cli.application import RESUMES, AsJson, Overrides, app, examples, job
-from superres.errors import InputError, SuperresError
-from superres.progress import Progress, ProgressCallback
+from superres.cli.batch import Outcome, refuse_twins, run_each
+from superres.errors import InputError
+from superres.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from superres.volumes import Volume
@@ -52,15 +51,15 @@ def convert(
         if not sources:
             raise InputError(f"{last}: give an input and an output, for example superres convert {last} out.ome.zarr")
         config = load_config(ConvertConfig, None, overrides or (), format=format, dtype=dtype, axes=axes)
-        summaries, failures = _convert_all(sources, out, config, progress)
-    _show(summaries, failures, as_json=as_json)
-    if failures:
+        outcome = _convert_all(sources, out, config, progress)
+    _show(outcome.summaries, outcome.failures, as_json=as_json)
+    if outcome.failures:
         raise typer.Exit(1)
 
 
 def _convert_all(
     sources: list[str], out: Path, config: ConvertConfig, progress: ProgressCallback
-) -> tuple[dict[str, ConvertSummary], dict[str, str]]:
+) -> Outcome[str, ConvertSummary]:
     """Convert one input to `out`, or several, or a folder of them, to files in the folder `out`."""
     from superres.volumes import open_volume
     from superres.volumes.collection import find_acquisitions, holds_several
@@ -68,7 +67,7 @@ def _convert_all(
     named_like_image = out.suffix.lower() in (".zarr", ".tif", ".tiff", ".btf")
     if len(sources) == 1 and not holds_several(sources[0]) and (named_like_image or not out.is_dir()):
         volume = open_volume(sources[0], axes=config.axes, voxel_size=config.voxel_size)
-        return {sources[0]: _convert_one(volume, out, config, progress)}, {}
+        return Outcome({sources[0]: _convert_one(volume, out, config, progress)})
     if named_like_image or out.is_file():
         raise InputError(f"{out}: several inputs need a folder to write to; give one, for example converted")
     found = find_acquisitions(
@@ -79,28 +78,16 @@ def _convert_all(
 
 def _convert_each(
     found: Sequence[Found], targets: dict[str, Path], config: ConvertConfig, progress: ProgressCallback
-) -> tuple[dict[str, ConvertSummary], dict[str, str]]:
-    """Convert one after the other; one that fails does not keep the others from being done."""
-    summaries: dict[str, ConvertSummary] = {}
-    failures: dict[str, str] = {}
-    for number, one in enumerate(found):
-        progress(Progress("inputs", number, len(found), note=one.name))
+) -> Outcome[str, ConvertSummary]:
+    opened = {one.path: one for one in found}
 
-        def named(event: Progress, name: str = one.name) -> None:
-            progress(replace(event, note=f"{name}, {event.note}" if event.note else name))
-
+    def convert_one(path: str, progress: ProgressCallback) -> ConvertSummary:
+        one = opened[path]
         if one.volume is None:
-            failures[one.path] = one.error or f"{one.path}: cannot be read"
-            continue
-        try:
-            summaries[one.path] = _convert_one(one.volume, targets[one.path], config, named)
-        except SuperresError as error:
-            failures[one.path] = str(error)
-        except Exception as error:  # one file must not end a batch; the traceback is shown, the exit code is 1
-            traceback.print_exc()
-            failures[one.path] = f"{one.path}: {type(error).__name__}: {error} (a bug of superres; please report it)"
-    progress(Progress("inputs", len(found), len(found)))
-    return summaries, failures
+            raise InputError(one.error or f"{path}: cannot be read")
+        return _convert_one(one.volume, targets[path], config, progress)
+
+    return run_each({one.path: one.name for one in found}, convert_one, progress)
 
 
 def _convert_one(volume: Volume, out: Path, config: ConvertConfig, progress: ProgressCallback) -> ConvertSummary:
@@ -115,15 +102,8 @@ def _targets(found: Sequence[Found], out: Path, config: ConvertConfig) -> dict[s
     from superres.volumes.convert import suffix_of
 
     suffix = suffix_of(config.format or "ome-zarr-0.5")
-    targets: dict[str, Path] = {}
-    for one in found:
-        target = out / f"{one.name}{suffix}"
-        twin = next((known for known, other in targets.items() if other == target), None)
-        if twin is not None:
-            raise InputError(
-                f"{one.path}: would be written to the same place as {twin} ({target}); convert them one by one"
-            )
-        targets[one.path] = target
+    targets = {one.path: out / f"{one.name}{suffix}" for one in found}
+    refuse_twins(targets, "place", "convert them one by one")
     return targets
 
 

@@ -58,7 +58,8 @@ def _images(
     path: str, config: UpscaleConfig, picture: Path | None, progress: ProgressCallback, *, as_json: bool
 ) -> int:
     """Show one image in full, or a table of several; return 1 if some cannot be read."""
-    from superres.volumes.collection import find_acquisitions, holds_several, is_pattern
+    from superres.volumes.collection import find_acquisitions, holds_several
+    from superres.volumes.opening import is_pattern
 
     # Given axes say what the numbers of a pattern's files count: one series.
     if (config.axes is not None and is_pattern(path)) or not holds_several(path):

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from superres.cli import output
 from superres.cli.application import RESUMES, AsJson, Overrides, app, examples, job
-from superres.errors import InputError, SuperresError
-from superres.progress import Progress, ProgressCallback
+from superres.cli.batch import Outcome, refuse_twins, run_each
+from superres.errors import InputError
+from superres.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from superres.inference import UpscaleSummary
@@ -41,43 +38,19 @@ def upscale(
         stores = _stores(inputs, out)
         from superres import inference
 
-        one = partial(inference.upscale, config=config, predictor=inference.load_model(config.model, config.device))
+        predictor = inference.load_model(config.model, config.device)
+
+        def one(source: Path, progress: ProgressCallback) -> UpscaleSummary:
+            return inference.upscale(source, stores[source], config, progress=progress, predictor=predictor)
+
         if len(inputs) == 1 and not _is_collection(inputs[0]):
-            ((source, store),) = stores.items()
-            outcome = Outcome({source: one(source, store, progress=progress)}, {})
+            (source,) = stores
+            outcome = Outcome({source: one(source, progress)})
         else:
-            outcome = _upscale_batch(stores, one, progress)
+            outcome = run_each({source: source.name for source in stores}, one, progress)
     output.show_upscaled(outcome.summaries, outcome.failures, as_json=as_json)
     if outcome.failures:
         raise typer.Exit(1)
-
-
-class Outcome(NamedTuple):
-    """What became of the inputs of one ``upscale``."""
-
-    summaries: dict[Path, UpscaleSummary]
-    failures: dict[Path, str]
-
-
-def _upscale_batch(stores: dict[Path, Path], one: Callable[..., UpscaleSummary], progress: ProgressCallback) -> Outcome:
-    """Upscale one after the other; one that fails is remembered and does not keep the others from being done."""
-    summaries: dict[Path, UpscaleSummary] = {}
-    failures: dict[Path, str] = {}
-    for number, (source, store) in enumerate(stores.items()):
-        progress(Progress("inputs", number, len(stores), note=source.name))
-
-        def named(event: Progress, name: str = source.name) -> None:
-            progress(replace(event, note=f"{name}, {event.note}" if event.note else name))
-
-        try:
-            summaries[source] = one(source, store, progress=named)
-        except SuperresError as error:
-            failures[source] = str(error)
-        except Exception as error:  # a night's batch must outlive one file; the traceback is shown, the exit code is 1
-            traceback.print_exc()
-            failures[source] = f"{source}: {type(error).__name__}: {error} (a bug of superres; please report it)"
-    progress(Progress("inputs", len(stores), len(stores)))
-    return Outcome(summaries, failures)
 
 
 def _stores(inputs: list[Path], out: Path) -> dict[Path, Path]:
@@ -88,14 +61,10 @@ def _stores(inputs: list[Path], out: Path) -> dict[Path, Path]:
         raise InputError(f"{out}: several inputs need a folder to write to; give one, for example --out upscaled")
     from superres.volumes.collection import find_acquisitions
 
-    stores: dict[Path, Path] = {}
     # Those that cannot be read fail when their turn comes, and are reported then.
-    for found in find_acquisitions(inputs, leave_out=[out]):
-        source, store = Path(found.path), out / f"{found.name}.ome.zarr"
-        twin = next((known for known, other in stores.items() if other == store and known != source), None)
-        if twin is not None:
-            raise InputError(f"{source}: would be written to the same store as {twin} ({store}); rename one of them")
-        stores[source] = store
+    found = find_acquisitions(inputs, leave_out=[out])
+    stores = {Path(one.path): out / f"{one.name}.ome.zarr" for one in found}
+    refuse_twins(stores, "store", "rename one of them")
     for source, store in stores.items():
         _refuse_itself(source, store)
     return stores

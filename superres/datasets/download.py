@@ -7,7 +7,6 @@ that. What has arrived is kept beside the target as ``NAME.part``, with a note o
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import http.client
 import json
 import re
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from superres.datasets.checksum import file_sha256
 from superres.errors import InputError, OutputWriteError
 from superres.progress import Progress, ProgressCallback, silent
 
@@ -109,12 +109,6 @@ def download(wanted: Wanted, *, progress: ProgressCallback = silent) -> str:
     except OSError as error:
         raise OutputWriteError(f"{wanted.target}: cannot be written ({error}); free some space and try again") from None
     return digest
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _resolve(url: str) -> str:

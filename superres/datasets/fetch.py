@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import urlsplit
 
-from superres.datasets.download import UnreachableError, Wanted, download, file_sha256
+from superres.datasets.checksum import file_sha256
+from superres.datasets.download import UnreachableError, Wanted, download
 from superres.datasets.manifest import find_data_root, nothing_listed
 from superres.datasets.manifest_format import ArchiveEntry, FileEntry, ManifestEntry
 from superres.datasets.manifest_reading import read_entry

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from superres.datasets.acquisition import Acquisition, Manifest
+from superres.datasets.checksum import file_sha256
 from superres.datasets.duplicates import refuse_duplicates, refuse_same_files
 from superres.datasets.manifest_format import AcquisitionEntry, ManifestEntry
 from superres.datasets.manifest_reading import read_entry
@@ -160,8 +161,7 @@ def _require_files(manifest: Manifest, root: DataRoot) -> None:
 
 def _require_hashes(manifest: Manifest) -> None:
     for acquisition, file, expected in manifest.files:
-        with file.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        found = file_sha256(file)
         if not expected:
             raise InputError(
                 f"{file}: {manifest.path} gives no SHA-256 for it ({acquisition.id}), so that nobody could tell later "

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from superres.datasets.acquisition import Manifest
-from superres.datasets.download import file_sha256
+from superres.datasets.checksum import file_sha256
 from superres.datasets.duplicates import refuse_duplicates
 from superres.datasets.manifest import as_manifest, find_data_root, nothing_listed
 from superres.datasets.manifest_format import AcquisitionEntry, FileEntry, ManifestEntry

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import hashlib
 import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 import superres
 from superres.config import EvaluateConfig
 from superres.datasets import Manifest
+from superres.datasets.checksum import file_sha256
 from superres.evaluation.baselines import Tuning
 from superres.evaluation.exhibits import WINDOW
 from superres.evaluation.metrics import NRMSE_VARIANT
@@ -96,6 +96,4 @@ def _versions() -> dict[str, str]:
 
 def _model(path: Path, header: ModelHeader) -> dict[str, Any]:
     file = path / "model.safetensors" if path.is_dir() else path
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"name": header.name, "path": str(file), "sha256": digest, "version": header.version}
+    return {"name": header.name, "path": str(file), "sha256": file_sha256(file), "version": header.version}

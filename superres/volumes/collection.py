@@ -11,8 +11,9 @@ from pathlib import Path
 
 from superres.errors import InputError, MissingFileError, SuperresError
 from superres.progress import Progress, ProgressCallback, silent
-from superres.volumes.opening import is_url, list_images, open_volume, split_part
+from superres.volumes.opening import is_pattern, is_url, list_images, open_volume, split_part
 from superres.volumes.volume import Volume
+from superres.volumes.zarr_place import METADATA_FILES
 
 IMAGE_SUFFIXES = (
     *(".tif", ".tiff", ".btf", ".tf8", ".tf2", ".lsm", ".stk", ".ndpi", ".svs", ".scn", ".qptiff"),
@@ -21,7 +22,6 @@ IMAGE_SUFFIXES = (
 )
 """What the names of images end with when a folder is searched; a file that is named itself is opened by its content."""
 
-_STORE_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 _NDTIFF_INDEX = "NDTiff.index"
 _NDTIFF_FULL = "Full resolution"
 # What superres itself writes beside a store.
@@ -209,17 +209,12 @@ class _Search:
 
 def is_single(folder: Path) -> bool:
     """Whether a folder is a store, which is opened as a whole."""
-    names = (*_STORE_FILES, _NDTIFF_INDEX, f"{_NDTIFF_FULL}/{_NDTIFF_INDEX}")
+    names = (*METADATA_FILES, _NDTIFF_INDEX, f"{_NDTIFF_FULL}/{_NDTIFF_INDEX}")
     return folder.suffix == ".zarr" or any((folder / name).is_file() for name in names)
 
 
 def _is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES)
-
-
-def is_pattern(address: str) -> bool:
-    """Whether this is a pattern of files and not the name of one."""
-    return any(mark in address for mark in "*?[") and not os.path.lexists(address) and not is_url(address)
 
 
 def _matches(pattern: str) -> list[Path]:

@@ -14,11 +14,11 @@ from superres.errors import InputError, MissingFileError
 from superres.volumes.records import records_folder
 from superres.volumes.vendor import vendor_of
 from superres.volumes.volume import Volume
+from superres.volumes.zarr_place import METADATA_FILES
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _NUMPY_MAGIC = b"\x93NUMPY"
-_ZARR_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,3}(?=[^/])")
 # What a picture is called tells enough to count the pictures of a folder; opening one goes by its content.
 _PICTURES = {".tif", ".tiff", ".btf", ".lsm", ".png", ".jpg", ".jpeg", ".czi", ".nd2", ".lif", ".ims", ".oir", ".oib"}
@@ -86,7 +86,7 @@ def open_volume(path: str | Path, *, axes: str | None = None, voxel_size: Sequen
         from superres.volumes.remote import open_remote
 
         return open_remote(address, part=part, axes=axes, voxel_size=voxel_size)
-    if _is_pattern(address):
+    if is_pattern(address):
         from superres.volumes.series import open_series
 
         return open_series(address, axes=axes, voxel_size=voxel_size)
@@ -103,7 +103,7 @@ def list_images(path: str | Path) -> tuple[str, ...]:
         As `open_volume`.
     """
     address, part = split_part(path)
-    if part is not None or _is_pattern(address):
+    if part is not None or is_pattern(address):
         return ()
     if is_url(address):
         from superres.volumes.remote import images_in_remote
@@ -139,7 +139,8 @@ def _exists(path: str) -> bool:
     return os.path.lexists(path) if "\0" not in path else False
 
 
-def _is_pattern(address: str) -> bool:
+def is_pattern(address: str) -> bool:
+    """Whether this is a pattern of files and not the name of one."""
     return any(mark in address for mark in "*?[") and not _exists(address) and not is_url(address)
 
 
@@ -165,7 +166,7 @@ def _reason(error: OSError) -> str:
 
 def _reader_of_folder(path: Path) -> _Reader:
     names = _names_in(path)
-    if any(name in names for name in _ZARR_FILES):
+    if any(name in names for name in METADATA_FILES):
         from superres.volumes.omezarr import images_in_omezarr, open_omezarr
 
         return _Reader(open_omezarr, images_in_omezarr)
@@ -179,7 +180,7 @@ def _reader_of_folder(path: Path) -> _Reader:
 def _names_in(path: Path) -> list[str]:
     """List a folder; of a store's chunks in one folder only as many names as tell that it is a store."""
     try:
-        for name in _ZARR_FILES:
+        for name in METADATA_FILES:
             if (path / name).is_file():
                 return [name]
         return sorted(item.name for item in path.iterdir())
@@ -193,7 +194,7 @@ def _no_image_in(path: Path, names: Sequence[str]) -> InputError:
             f"{path}: a store that is not finished; run the command that writes it again, it goes on where it stopped"
         )
     pictures = [name for name in names if Path(name).suffix.lower() in _PICTURES]
-    stores = [name for name in names if any((path / name / file).is_file() for file in _ZARR_FILES)]
+    stores = [name for name in names if any((path / name / file).is_file() for file in METADATA_FILES)]
     if pictures:
         series = path / f"*{Path(pictures[0]).suffix}"
         return InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -99,10 +100,24 @@ def read_remote(url: str) -> bytes:
         content: bytes = filesystem.cat_file(url)
     except FileNotFoundError:
         raise
-    # Each protocol's package has errors of its own, which its users need not know.
-    except Exception as error:
-        raise InputError(f"{url}: {_why(error)}") from None
+    except _failures() as error:
+        raise InputError(f"{url}: {_why(error)}") from error
     return content
+
+
+# Each protocol's package has errors of its own, beside those of Python.
+_OWN_ERRORS = (
+    ("aiohttp", "ClientError"),
+    ("botocore.exceptions", "BotoCoreError"),
+    ("botocore.exceptions", "ClientError"),
+    ("google.auth.exceptions", "GoogleAuthError"),
+)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """Return the errors of reading from a server: those of Python, and of the packages in use."""
+    loaded = [(sys.modules[module], name) for module, name in _OWN_ERRORS if module in sys.modules]
+    return (OSError, ValueError, NotImplementedError, *(getattr(module, name) for module, name in loaded))
 
 
 def _why(error: Exception) -> str:
@@ -122,7 +137,7 @@ def list_remote(url: str) -> list[str]:
     """List the folders at an address; nothing where the server does not list them."""
     try:
         found = _filesystem(_scheme(url)).ls(url, detail=True)
-    except Exception:
+    except _failures():
         return []
     return sorted(str(entry["name"]).rstrip("/").split("/")[-1] for entry in found if entry["type"] == "directory")
 

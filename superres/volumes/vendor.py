@@ -122,21 +122,22 @@ class VendorArray:
             try:
                 return np.asarray(data[region].compute(scheduler="synchronous"))
             except _DAMAGE as error:
-                raise _damaged(self.path, self.vendor, error) from None
+                raise _damaged(self.path, self.vendor, error) from error
 
     def _open(self) -> Any:
         with self._lock:
             if self._data is None:
-                reader = _reader(self.path, self.vendor, self.number)
+                reader = _reader(self.path, self.vendor)
                 try:
+                    reader.set_scene(reader.scenes[self.number])
                     self._data, self.axes = _without_empty_axes(reader.dask_data, str(reader.dims.order))
                 except _DAMAGE as error:
-                    raise _damaged(self.path, self.vendor, error) from None
+                    raise _damaged(self.path, self.vendor, error) from error
             return self._data
 
 
 # What readers of half a dozen authors raise for a damaged file has no common class.
-_DAMAGE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, NotImplementedError)
+_DAMAGE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError)
 
 
 def open_vendor(
@@ -151,15 +152,15 @@ def open_vendor(
         chosen.
     """
     vendor = _vendor_at(path)
-    names = _scenes(_reader(path, vendor, 0))
-    number = choose_image(names, part, path)
-    reader = _reader(path, vendor, number)
-    array = VendorArray(path, vendor, number)
-    found = "".join(letter if letter in "TCZYXS" else "Q" for letter in array.axes)
+    reader = _reader(path, vendor)
+    number = choose_image(_scenes(reader), part, path)
     try:
+        reader.set_scene(reader.scenes[number])
         calibration = _calibration(reader)
     except _DAMAGE as error:
-        raise _damaged(path, vendor, error) from None
+        raise _damaged(path, vendor, error) from error
+    array = VendorArray(path, vendor, number)
+    found = "".join(letter if letter in "TCZYXS" else "Q" for letter in array.axes)
     letters = resolve_axes(found, array.shape, given=axes, path=path)
     return make_volume(
         [TczyxArray(array, letters)],
@@ -174,7 +175,7 @@ def open_vendor(
 
 def images_in_vendor(path: Path) -> tuple[str, ...]:
     """List the images of a maker's file; their number where they have no name of their own."""
-    return _scenes(_reader(path, _vendor_at(path), 0))
+    return _scenes(_reader(path, _vendor_at(path)))
 
 
 def _vendor_at(path: Path) -> Vendor:
@@ -185,7 +186,7 @@ def _vendor_at(path: Path) -> Vendor:
     return vendor
 
 
-def _reader(path: Path, vendor: Vendor, number: int) -> Any:
+def _reader(path: Path, vendor: Vendor) -> Any:
     """Open a file by its own plugin: bioio's choice among all plugins prints a line for each that does not fit."""
     try:
         plugin = importlib.import_module(vendor.module)
@@ -199,11 +200,9 @@ def _reader(path: Path, vendor: Vendor, number: int) -> Any:
     # Whole Z stacks are the readers' usual chunk; planes let a tile be read without them.
     takes_chunks = "chunk_dims" in inspect.signature(plugin.Reader.__init__).parameters
     try:
-        reader = plugin.Reader(str(path), **({"chunk_dims": ["Y", "X"]} if takes_chunks else {}))
-        reader.set_scene(reader.scenes[number])
+        return plugin.Reader(str(path), **({"chunk_dims": ["Y", "X"]} if takes_chunks else {}))
     except _DAMAGE as error:
-        raise _damaged(path, vendor, error) from None
-    return reader
+        raise _damaged(path, vendor, error) from error
 
 
 def _scenes(reader: Any) -> tuple[str, ...]:

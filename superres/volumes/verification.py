@@ -4,44 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from superres.errors import InputError
 from superres.progress import Progress, ProgressCallback, silent
 from superres.volumes.records import Records, records_folder
-from superres.volumes.shards import shard_path
 from superres.volumes.zarr_arrays import ZarrArray
-
-
-@dataclass(frozen=True, slots=True)
-class _Grid:
-    """The files of one array."""
-
-    folder: Path
-    shape: tuple[int, ...]
-    file_shape: tuple[int, ...]
-    zarr_format: int
-    separator: str
-
-    def positions(self) -> Iterator[tuple[int, ...]]:
-        counts = (-(-n // s) for n, s in zip(self.shape, self.file_shape, strict=True))
-        return itertools.product(*map(range, counts))
-
-    def count(self) -> int:
-        return math.prod(-(-n // s) for n, s in zip(self.shape, self.file_shape, strict=True))
-
-    def file(self, position: tuple[int, ...]) -> Path:
-        if self.separator == "/":
-            return shard_path(self.folder, position, zarr_format=self.zarr_format)
-        return self.folder / self.separator.join([*(["c"] if self.zarr_format == 3 else []), *map(str, position)])
-
-    def region(self, position: tuple[int, ...]) -> tuple[slice, ...]:
-        bounds = zip(position, self.file_shape, self.shape, strict=True)
-        return tuple(slice(i * s, min((i + 1) * s, n)) for i, s, n in bounds)
 
 
 def verify_store(path: Path, *, progress: ProgressCallback = silent) -> list[str]:
@@ -63,34 +33,36 @@ def verify_store(path: Path, *, progress: ProgressCallback = silent) -> list[str
         When the folder holds no image or array.
     """
     attributes, finished = root_attributes(path)
-    grids = _grids(path, attributes)
+    arrays = [ZarrArray.open(folder) for folder in _array_folders(path, attributes)]
     records, own = _records(path, attributes)
     problems = [] if finished else [f"{path}: the group's metadata are missing; the store is not finished"]
-    total, done = sum(grid.count() for grid in grids), 0
-    for level, grid in enumerate(grids):
-        array = None
-        for position in grid.positions():
-            progress(Progress("verify", done, total, "blocks"))
-            done += 1
-            file = grid.file(position)
-            if records is not None and records.load(level, position) is not None:
-                problem = records.problem(level, position, file)
-            elif not file.is_file():
-                problem = "missing" if own else None
-            elif file.stat().st_size == 0:
-                problem = "an empty file"
-            else:
-                array = array or ZarrArray.open(grid.folder)
-                problem = _unreadable(array, grid.region(position))
-            if problem is not None:
-                problems.append(f"{file}: {problem}")
-    progress(Progress("verify", total, total, "blocks"))
+    blocks = [(level, array, position) for level, array in enumerate(arrays) for position in _positions(array)]
+    for done, (level, array, position) in enumerate(blocks):
+        progress(Progress("verify", done, len(blocks), "blocks"))
+        file = array.file(position)
+        if records is not None and records.load(level, position) is not None:
+            problem = records.problem(level, position, file)
+        elif not file.is_file():
+            problem = "missing" if own else None
+        elif file.stat().st_size == 0:
+            problem = "an empty file"
+        else:
+            problem = _unreadable(array, position)
+        if problem is not None:
+            problems.append(f"{file}: {problem}")
+    progress(Progress("verify", len(blocks), len(blocks), "blocks"))
     return problems
 
 
-def _unreadable(array: ZarrArray, region: tuple[slice, ...]) -> str | None:
+def _positions(array: ZarrArray) -> Iterator[tuple[int, ...]]:
+    counts = (-(-size // chunk) for size, chunk in zip(array.shape, array.stored_chunk(), strict=True))
+    return itertools.product(*map(range, counts))
+
+
+def _unreadable(array: ZarrArray, position: tuple[int, ...]) -> str | None:
+    bounds = zip(position, array.stored_chunk(), array.shape, strict=True)
     try:
-        array[region]
+        array[tuple(slice(i * chunk, min((i + 1) * chunk, size)) for i, chunk, size in bounds)]
     except InputError as error:
         return f"cannot be decoded; {str(error).removeprefix(f'{array.path}: ')}"
     return None
@@ -118,13 +90,13 @@ def _json(path: Path) -> dict[str, Any] | None:
     return content
 
 
-def _grids(path: Path, attributes: dict[str, Any]) -> list[_Grid]:
+def _array_folders(path: Path, attributes: dict[str, Any]) -> list[Path]:
     ome = attributes.get("ome", attributes)
     try:
         if _is_array(path):
-            return [_grid(path)]
+            return [path]
         if isinstance(ome, dict) and ome.get("multiscales"):
-            return [_grid(path / str(dataset["path"])) for dataset in ome["multiscales"][0]["datasets"]]
+            return [path / str(dataset["path"]) for dataset in ome["multiscales"][0]["datasets"]]
         names = sorted((item.name for item in path.iterdir() if item.name.isdigit() and _is_array(item)), key=int)
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise InputError(
@@ -134,28 +106,13 @@ def _grids(path: Path, attributes: dict[str, Any]) -> list[_Grid]:
         raise InputError(f"{path}: cannot be read ({error.strerror}); name the folder of an OME-Zarr image") from None
     if not names:
         raise InputError(f"{path}: no OME-Zarr image and no Zarr array; name the folder of one image")
-    return [_grid(path / name) for name in names]
+    return [path / name for name in names]
 
 
 def _is_array(folder: Path) -> bool:
     if (folder / ".zarray").is_file():
         return True
     return (_json(folder / "zarr.json") or {}).get("node_type") == "array"
-
-
-def _grid(folder: Path) -> _Grid:
-    three = _json(folder / "zarr.json")
-    if three is not None:
-        block = three["chunk_grid"]["configuration"]["chunk_shape"]
-        encoding = three.get("chunk_key_encoding", {})
-        separator = encoding.get("configuration", {}).get("separator", "/" if encoding.get("name") != "v2" else ".")
-        zarr_format = 2 if encoding.get("name") == "v2" else 3
-        return _Grid(folder, tuple(map(int, three["shape"])), tuple(map(int, block)), zarr_format, separator)
-    two = _json(folder / ".zarray")
-    if two is None:
-        raise InputError(f"{folder}: the metadata name this array, but it is not there; the store is incomplete")
-    separator = two.get("dimension_separator", ".")
-    return _Grid(folder, tuple(map(int, two["shape"])), tuple(map(int, two["chunks"])), 2, separator)
 
 
 def _records(path: Path, attributes: dict[str, Any]) -> tuple[Records | None, bool]:

@@ -66,7 +66,7 @@ class ZarrArray:
         )
         if min((*self.shape, 1)) < 0 or min((*self.block, 1)) < 1:
             raise InputError(f"{place}: chunks of {self.block} voxels declared for shape {self.shape}; it is damaged")
-        self._plain = plain_chunks(self._metadata, self._file) if place.kind == "folder" else None
+        self._plain = plain_chunks(self._metadata, self.file) if place.kind == "folder" else None
         self._suspicious = math.prod(self.block) * self.dtype.itemsize > _LARGE_CHUNK
 
     @classmethod
@@ -121,7 +121,7 @@ class ZarrArray:
         first = [item.start // chunk for item, chunk in zip(region, self.block, strict=True)]
         last = [max(item.stop - 1, item.start) // chunk for item, chunk in zip(region, self.block, strict=True)]
         for position in np.ndindex(*(b - a + 1 for a, b in zip(first, last, strict=True))):
-            file = self._file(tuple(a + p for a, p in zip(first, position, strict=True)))
+            file = self.file(tuple(a + p for a, p in zip(first, position, strict=True)))
             held = file.stat().st_size if self.place.kind == "folder" and file.is_file() else size
             if held * _LARGEST_RATIO < size:
                 raise InputError(f"{file}: {held} bytes for a chunk of {size}, which they cannot hold; it is damaged")
@@ -169,25 +169,26 @@ class ZarrArray:
         return [_stamp(path) for path in [*metadata, *self._sampled()]]
 
     def _sampled(self) -> Iterator[Path]:
-        grid = [-(-size // chunk) for size, chunk in zip(self.shape, self._stored_chunk(), strict=True)]
+        grid = [-(-size // chunk) for size, chunk in zip(self.shape, self.stored_chunk(), strict=True)]
         count = math.prod(grid)
         numbers = range(count) if count <= _CHUNKS_STAMPED else np.linspace(0, count - 1, _CHUNKS_STAMPED).astype(int)
         folders = set()
         for number in numbers:
             position = tuple(int(index) for index in np.unravel_index(number, grid)) if grid else ()
-            path = self._file(position)
+            path = self.file(position)
             folders.add(path.parent)
             yield path
         if count > _CHUNKS_STAMPED:  # a file that is replaced changes its folder, too
             yield from sorted(folders)
 
-    def _stored_chunk(self) -> list[int]:
+    def stored_chunk(self) -> list[int]:
         """Voxels per file: a shard, where there are any."""
         if "chunk_grid" in self._metadata:
             return [max(1, int(size)) for size in self._metadata["chunk_grid"]["configuration"]["chunk_shape"]]
         return [max(1, int(size)) for size in self._metadata["chunks"]]
 
-    def _file(self, position: tuple[int, ...]) -> Path:
+    def file(self, position: tuple[int, ...]) -> Path:
+        """Return the file of a chunk, or of a shard where there are any."""
         return Path(self.place.path(self._key(position)))
 
     def _key(self, position: tuple[int, ...]) -> str:

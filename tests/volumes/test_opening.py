@@ -193,7 +193,6 @@ def test_other_files_are_named(tmp_path: Path, content: bytes, message: str) -> 
 
 
 def test_pattern_is_a_series(tmp_path: Path) -> None:
-    pytest.importorskip("superres.volumes.series")
     for number in range(3):
         tifffile.imwrite(tmp_path / f"scan_z{number}.tif", DATA + number)
     volume = open_volume(f"{tmp_path}/scan_z*.tif")
