@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,18 @@ def slab() -> NDArray[np.uint16]:
     y, x = np.mgrid[:SIDE, :SIDE]
     mean = 200 + 150 * np.sin(x / 40) * np.cos(y / 30)
     return np.stack([random.poisson(mean).astype(np.uint16) for _ in range(SLAB)])
+
+
+def decode_slabs(decode: Callable[[bytes], object], blocks: Sequence[bytes]) -> Callable[[], None]:
+    """Decode from memory on all cores, what a slab needs held together: its memory costs as much as the decoding."""
+    per_slab = len(blocks) * SLAB // PLANES
+
+    def work() -> None:
+        with ThreadPoolExecutor(core_count()) as pool:
+            for first in range(0, len(blocks), per_slab):
+                list(pool.map(decode, blocks[first : first + per_slab]))
+
+    return work
 
 
 def planes_of(slab: NDArray[np.uint16]) -> Iterator[NDArray[np.uint16]]:
@@ -135,16 +146,13 @@ ZARR: dict[str, tuple[Any, Callable[[bytes], Any]]] = {
 
 @pytest.mark.parametrize("name", ZARR)
 def test_compressed_zarr(tmp_path: Path, slab: NDArray[np.uint16], name: str) -> None:
-    """Target: 80 % of decoding the same chunks from memory on all cores, without putting them into place."""
+    """Target: 80 % of decoding the same chunks from memory on all cores."""
     codec, decode = ZARR[name]
     path = tmp_path / "a.zarr"
     write_zarr(path, slab, chunks=(16, 256, 256), compressors=codec)
     chunks = [file.read_bytes() for file in (path / "c").rglob("*") if file.is_file()]
     volume = open_volume(path, axes="ZYX")
-    with ThreadPoolExecutor(core_count()) as pool:
-        report(
-            f"{name} Zarr", "the codec alone", lambda: read_slabs(volume), lambda: deque(pool.map(decode, chunks), 0)
-        )
+    report(f"{name} Zarr", "the codec alone", lambda: read_slabs(volume), decode_slabs(decode, chunks))
 
 
 TIFF: dict[str, tuple[str, dict[str, Any], Callable[..., Any]]] = {
@@ -157,7 +165,7 @@ TIFF: dict[str, tuple[str, dict[str, Any], Callable[..., Any]]] = {
 
 @pytest.mark.parametrize("name", TIFF)
 def test_compressed_tiff(tmp_path: Path, slab: NDArray[np.uint16], name: str) -> None:
-    """Target: 80 % of decoding the same blocks from memory on all cores, without putting them into place."""
+    """Target: 80 % of decoding the same blocks from memory on all cores."""
     compression, options, decode = TIFF[name]
     path = tmp_path / "a.tif"
     tifffile.imwrite(
@@ -179,13 +187,9 @@ def test_compressed_tiff(tmp_path: Path, slab: NDArray[np.uint16], name: str) ->
                 file.filehandle.seek(offset)
                 blocks.append(file.filehandle.read(count))
 
-    def alone(block: bytes) -> None:
+    def alone(block: bytes) -> NDArray[np.uint16]:
         voxels = np.frombuffer(decode(block, out=2 * shape[0] * shape[1]), np.uint16).reshape(shape)
-        if "predictor" in options:
-            imagecodecs.delta_decode(voxels, axis=-1)
+        return imagecodecs.delta_decode(voxels, axis=-1) if "predictor" in options else voxels
 
     volume = open_volume(path)
-    with ThreadPoolExecutor(core_count()) as pool:
-        report(
-            f"{name}, TIFF", "the codec alone", lambda: read_slabs(volume), lambda: deque(pool.map(alone, blocks), 0)
-        )
+    report(f"{name}, TIFF", "the codec alone", lambda: read_slabs(volume), decode_slabs(alone, blocks))
