@@ -69,14 +69,22 @@ def show_volume(
 
 def address(volume: Volume) -> str:
     """Return what to type to open this image."""
-    return f"{volume.source}::{volume.part}" if volume.part else str(volume.source)
+    return f"{_source(volume)}::{volume.part}" if volume.part else _source(volume)
+
+
+def _source(volume: Volume) -> str:
+    from superres.volumes.opening import is_url
+    from superres.volumes.remote import repaired_url
+
+    source = str(volume.source)
+    return repaired_url(source) if is_url(source) else source
 
 
 def volume_facts(volume: Volume) -> dict[str, Any]:
     """Collect what is known of an image without reading voxels, for JSON."""
     return {
         "kind": "image",
-        "path": volume.source,
+        "path": _source(volume),
         "part": volume.part,
         "format": volume.format,
         "axes": volume.axes,
