@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superres.config import DegradeStep, IntensityRule
-from superres.datasets import Acquisition, fit_intensity
-from superres.datasets.pairs import check_pair
+from superres.datasets import Acquisition
+from superres.datasets.pairs import match_intensity, open_pair
 from superres.degrade import degrade_image
 from superres.errors import InputError
 from superres.evaluation.metrics import SSIM_WINDOW, inner
@@ -167,11 +167,10 @@ class _Unmeasurable(Exception):
 
 
 def _open(acquisition: Acquisition, index: int, factor: Triple) -> _Recording:
-    high = open_volume(acquisition.high[index], axes=acquisition.axes)
     if not acquisition.low:
+        high = open_volume(acquisition.high[index], axes=acquisition.axes)
         return _Recording(high, None, acquisition.high[index])
-    low = open_volume(acquisition.low[index], axes=acquisition.axes)
-    check_pair(low, high, factor=factor)
+    low, high = open_pair(acquisition, index, factor=factor)
     return _Recording(high, low, acquisition.high[index])
 
 
@@ -310,15 +309,9 @@ def _degraded(
 
 
 def _on_scale_of(low: NDArray[np.float32], truth: NDArray[np.float32], factor: Triple) -> NDArray[np.float32]:
-    """Bring truth to the grey scale of low: one gain and offset per file and channel, from its scored planes.
-
-    Files of one acquisition may have been stretched separately, so they do not share a fit.
-    """
-    fz, fy, fx = factor
+    """Bring truth to the grey scale of low: one gain and offset per file and channel, from its scored planes."""
     mapped = np.empty_like(truth)
     for channel, (recorded, sharp) in enumerate(zip(low, truth, strict=True)):
-        z, y, x = recorded.shape
-        binned = sharp.astype(np.float64).reshape(z, fz, y, fy, x, fx).mean(axis=(1, 3, 5))
-        gain, offset = fit_intensity(recorded, binned)
+        gain, offset = match_intensity(recorded, sharp, factor)
         mapped[channel] = sharp * np.float32(gain) + np.float32(offset)
     return mapped
