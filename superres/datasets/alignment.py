@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 from scipy.ndimage import gaussian_filter, spline_filter
 from scipy.ndimage import shift as move
 from scipy.signal.windows import tukey
@@ -83,25 +84,36 @@ def bin_voxels(image: NDArray[Any], factor: Sequence[int]) -> Floats:
     return binned
 
 
-def find_peak(low: NDArray[Any], high: NDArray[Any]) -> Peak:
+def find_peak(
+    low: NDArray[Any], high: NDArray[Any], *, windowed: bool = False, bands: Sequence[float] = _BANDS
+) -> Peak:
     """Find the whole shift at which the phases of two images on one grid agree, and how surely they do.
 
     Phase correlation within bands. Phases of different fields are independent, whatever the fields look like, so the
     height of the peak is on a known scale: a Gaussian one, somewhat widened by the window.
+
+    Parameters
+    ----------
+    low, high : ndarray
+        One shape. Axes of length 1 have no shift.
+    windowed : bool
+        Whether both fall to 0 at their borders already.
+    bands : sequence of float
+        Upper ends, cycles per voxel; the band in which the peak is highest counts.
     """
     axes = [axis for axis, size in enumerate(low.shape) if size > 1]
     fixed, moving = (np.squeeze(np.asarray(image, np.float64)) for image in (low, high))
-    window = taper(fixed.shape)
-    cross = np.fft.fftn(_centred(fixed, window)) * np.conj(np.fft.fftn(_centred(moving, window)))
+    window = np.ones(fixed.shape) if windowed else taper(fixed.shape)
+    cross = fft.rfftn(_centred(fixed, window)) * np.conj(fft.rfftn(_centred(moving, window)))
     phase = cross / np.maximum(np.abs(cross), np.finfo(np.float64).tiny)
     frequency = _frequency(fixed.shape)
     best, where = 0.0, (0,) * fixed.ndim
-    for end in _BANDS:
+    for end in bands:
         band = (frequency < end) & (frequency > _LOWEST / max(fixed.shape))
         count = int(band.sum())
         if count < 2 * fixed.size**0.5:
             continue
-        surface = np.fft.ifftn(phase * band).real
+        surface = fft.irfftn(phase * band[..., : phase.shape[-1]], s=fixed.shape)
         height = float(surface.max()) * fixed.size / count**0.5
         if height > best:
             best, where = height, tuple(int(i) for i in np.unravel_index(int(surface.argmax()), surface.shape))

@@ -35,6 +35,8 @@ _SIDE = 1024
 _STACK_VOXELS = 2**22
 # Low planes that a stack must have for its shift along Z to be measured.
 _DEEP = 8
+# Low voxels along Y and X below which phases are too few.
+_SMALLEST = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +151,9 @@ def register_pair(low: Volume, high: Volume, *, factor: Triple, planes: int = _P
         When a file is damaged, or the numbers of time points or channels differ.
     """
     low, high = move_pair(low, high, factor=factor, shift=(0.0, 0.0, 0.0))
-    if min(low.shape[3:]) < 32:
-        return _refused(high, f"{low.shape[3]} x {low.shape[4]} low voxels (Y, X) are too few to tell; 32 are needed")
+    if min(low.shape[3:]) < _SMALLEST:
+        sides = f"{low.shape[3]} x {low.shape[4]} low voxels (Y, X)"
+        return _refused(high, f"{sides} are too few to tell; {_SMALLEST} are needed: leave this pair out")
     depth = _depth(low, high, factor)
     moved = move_pair(low, high, factor=factor, shift=(depth, 0.0, 0.0))
     first, _ = shared_span(low.shape[2], high.shape[2], factor[0], depth)
@@ -181,7 +184,11 @@ def register_images(low: NDArray[Any], high: NDArray[Any], *, factor: Triple) ->
         What was found, or why nothing can be measured (constant, NaN).
     """
     fault = _fault(low, high)
-    return fault or _measure(low, high, _Place(0, 0, 0), factor, 0.0)
+    if fault or min(low.shape[1:]) < _SMALLEST:
+        return fault or f"{low.shape[1]} x {low.shape[2]} low voxels (Y, X) are too few to tell"
+    y, x = _busiest(low.mean(axis=0), (_SIDE // factor[1], _SIDE // factor[2]))
+    fine = tuple(slice(part.start * f, part.stop * f) for part, f in zip((y, x), factor[1:], strict=True))
+    return _measure(low[:, y, x], high[(slice(None), *fine)], _Place(0, 0, 0), factor, 0.0)
 
 
 def _places(low: Volume, planes: int) -> Iterator[_Place]:
@@ -249,11 +256,15 @@ def _measure(low: NDArray[Any], high: NDArray[Any], place: _Place, factor: Tripl
         found = Alignment(at, (math.inf,), math.nan, math.nan, math.nan)
     whole = [round(s / f) for s, f in zip(found.shift, factor, strict=True)]
     first, second = overlap_of(low.shape, whole)
+    certainty = peak.height
+    if any(abs(s) > n // 8 for s, n in zip(whole, low.shape, strict=True)):
+        # One bright spot fits on any other: what a large shift leaves must agree by itself.
+        certainty = min(certainty, find_peak(low[first], binned[second]).height)
     return PlaneShift(
         *place,
         shift=(found.shift[0] + depth, found.shift[1], found.shift[2]),
         error=max(found.error),
-        certainty=peak.height,
+        certainty=certainty,
         correlation=correlation(low[first], binned[second]),
         unregistered=correlation(low, binned),
         residual=found.residual,

@@ -7,7 +7,7 @@ here.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from superres.config import DegradeStep, IntensityRule
 from superres.datasets import Acquisition
 from superres.datasets.pairs import match_intensity, open_pair
+from superres.datasets.registration import CERTAIN, TOLERATED, PlaneShift, register_images
 from superres.degrade import degrade_image
 from superres.errors import InputError
 from superres.evaluation.metrics import SSIM_WINDOW, inner
@@ -154,6 +155,34 @@ def draw_samples(acquisition: Acquisition, setup: Setup) -> tuple[list[Sample], 
         except _Unmeasurable as reason:
             left_out.append(f"{recording.path.name}: {reason}")
     return samples, left_out
+
+
+def misregistered(acquisition: Acquisition, samples: Sequence[Sample], setup: Setup) -> list[str]:
+    """Say which real pairs, whose shift nobody stated, lie further than a quarter of a high voxel from each other.
+
+    The middle plane of each sample is measured, in the channel that registers best; a stated shift has been applied.
+    """
+    if not acquisition.low or any(shift is not None for shift in acquisition.shifts):
+        return []
+    fz = setup.factor[0]
+    lines = []
+    for sample in samples:
+        z = sample.scored[len(sample.scored) // 2] // fz
+        found = [
+            register_images(low[z : z + 1], truth[z * fz : (z + 1) * fz], factor=setup.factor)
+            for low, truth in zip(sample.low, sample.truth, strict=True)
+        ]
+        best = max((one for one in found if isinstance(one, PlaneShift)), key=lambda one: one.certainty, default=None)
+        label = sample.labels[len(sample.labels) // 2]
+        if best is None or best.certainty < CERTAIN:
+            lines.append(f"{label}: low and high do not register, so that they may not show one field")
+        elif max(map(abs, best.shift)) > TOLERATED:
+            y, x = best.shift[1:]
+            lines.append(
+                f"{label}: high lies Y {y:+.2f}, X {x:+.2f} voxels off low, which lowers every figure; measure and "
+                "state the shifts with 'superres data register'"
+            )
+    return lines
 
 
 def evenly(count: int, wanted: int) -> list[int]:
