@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import next_fast_len
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import median_filter, uniform_filter
 
 from superres.datasets.alignment import bin_voxels, correlation, find_peak
 
@@ -26,6 +26,8 @@ Floats = NDArray[np.float32]
 _SIDE = 512
 # Pictures and overlaps with fewer pixels per side are too small to tell.
 _SMALLEST = 32
+# Quantile of the distance from neighbours beyond which pixels are hot.
+_OUTLYING = 0.98
 # Cycles per pixel up to which spectra are compared: beyond it is mostly noise.
 _BAND = 0.4
 # Bins of the spectrum over which its trend is taken away, so that the speckle is left.
@@ -97,11 +99,20 @@ def thumbnail(plane: NDArray[Any]) -> Thumbnail | None:
     reduced = bin_voxels(plane[: y * cell, : x * cell], (cell, cell))
     if not np.isfinite(reduced).all():
         return None
+    reduced = _without_hot_pixels(reduced)
     black, white = (float(value) for value in np.percentile(reduced, (0.1, 99.9)))
     if white <= black:
         return None
     pixels = np.clip((reduced - black) * (255 / (white - black)), 0, 255).round().astype(np.uint8)
     return Thumbnail(pixels, cell)
+
+
+def _without_hot_pixels(image: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Limit what stands out of its neighbours: hot pixels stay in place between acquisitions and must not decide."""
+    around = median_filter(image, 3)
+    above = image - around
+    limit = float(np.quantile(np.abs(above), _OUTLYING))
+    return np.asarray(around + np.clip(above, -limit, limit))
 
 
 def find_overlap(first: Sequence[Thumbnail], second: Sequence[Thumbnail]) -> Overlap | None:
