@@ -25,7 +25,7 @@ from superres.evaluation.conventions import describe_run
 from superres.evaluation.exhibits import Exhibit
 from superres.evaluation.report import write_report
 from superres.evaluation.results import MODEL, AcquisitionResult, Evaluation, gains_over, mean_over_acquisitions
-from superres.evaluation.sampling import Sample, Setup, draw_samples, evenly
+from superres.evaluation.sampling import Sample, Setup, draw_samples, evenly, misregistered
 from superres.evaluation.scoring import Run, data_ranges, score_acquisition
 from superres.inference import Predictor, load_model
 from superres.modelfile import ModelHeader, read_model_header
@@ -203,6 +203,7 @@ def _score_all(
             skipped[f"{entry.manifest}/{name}" if name in skipped else name] = "; ".join(left_out) or "no planes"
             continue
         warnings = [f"left out {line}" for line in left_out]
+        warnings += misregistered(entry.acquisition, samples, setup)
         if entry.trained_on:
             warnings.append("the model was trained on this acquisition: its figures say nothing about new images")
         scored = score_acquisition(
