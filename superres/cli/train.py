@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from superres.cli import output
+from superres.cli import evaluation_output, output
 from superres.cli.application import RESUMES, STARTS_ANEW, AsJson, Overrides, app, examples, job
 
 
@@ -38,12 +38,16 @@ def train(
     epilog=examples(
         "superres evaluate runs/em --manifest em.yaml --out reports/em",
         "superres evaluate runs/my --manifest my.yaml --out reports/my --set split=test",
+        "superres evaluate --manifest my.yaml --out reports/baselines --set factor=[1,2,2] "
+        "--set 'degrade=[{downsample: binning}]'",
     )
 )
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="Model file or run folder.")],
     manifest: Annotated[list[Path], typer.Option(help="Manifest of images with truth; repeat it for more.")],
     out: Annotated[Path, typer.Option(help="Folder for report.html and report.json.")],
+    model: Annotated[
+        Path | None, typer.Argument(help="Model file or run folder; without one only the baselines are scored.")
+    ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -55,4 +59,4 @@ def evaluate(
         from superres import evaluation
 
         result = evaluation.evaluate(config, out, progress=progress)
-    output.show_evaluation(result, as_json=as_json)
+    evaluation_output.show_evaluation(result, as_json=as_json)

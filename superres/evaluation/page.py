@@ -23,6 +23,7 @@ small { color: var(--soft); font-weight: 400; }
   padding: 12px 16px; }
 .card span, .card em { display: block; font-size: 13px; font-style: normal; color: var(--soft); }
 .card strong { display: block; font-size: 24px; font-weight: 650; line-height: 1.4; }
+.verdict { margin: 12px 0 0; max-width: 900px; }
 .warnings { margin: 20px 0 0; padding: 10px 16px; border: 1px solid #e5c56b; border-left-width: 4px;
   border-radius: 4px; background: #fdf8e8; font-size: 14px; overflow-wrap: anywhere; }
 .warnings ul { margin: 4px 0 0; padding-left: 20px; }

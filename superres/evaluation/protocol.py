@@ -22,11 +22,10 @@ from superres.evaluation.baselines import (
     tune_richardson_lucy,
 )
 from superres.evaluation.conventions import describe_run
-from superres.evaluation.exhibits import Exhibit
 from superres.evaluation.report import write_report
-from superres.evaluation.results import MODEL, AcquisitionResult, Evaluation, gains_over, mean_over_acquisitions
+from superres.evaluation.results import MODEL, Evaluation, gains_over, mean_over_acquisitions
 from superres.evaluation.sampling import Sample, Setup, draw_samples, evenly
-from superres.evaluation.scoring import Run, data_ranges, score_acquisition
+from superres.evaluation.scoring import Run, Scored, data_ranges, score_acquisition, with_micro_ssim
 from superres.inference import Predictor, load_model
 from superres.modelfile import ModelHeader, read_model_header
 from superres.progress import Progress, ProgressCallback, silent
@@ -76,7 +75,8 @@ def evaluate(config: EvaluateConfig, out: Path, *, progress: ProgressCallback = 
     runs = {name: _baseline_run(name, setup, tuned) for name in methods}
     if predictor is not None:
         runs[MODEL] = _model_run(predictor)
-    results, skipped, exhibits = _score_all(chosen, setup, runs, progress)
+    scored, skipped = _score_all(chosen, setup, runs, progress)
+    results, factors = with_micro_ssim(scored)
     evaluation = Evaluation(
         report=out / "report.html",
         data=out / "report.json",
@@ -94,9 +94,10 @@ def evaluate(config: EvaluateConfig, out: Path, *, progress: ProgressCallback = 
             tuned=tuned,
             tuned_on=tuned_on,
             methods=methods,
+            micro_ssim_factors=factors,
         ),
     )
-    write_report(evaluation, exhibits)
+    write_report(evaluation, [one.exhibit for one in scored])
     return evaluation
 
 
@@ -184,9 +185,10 @@ def _model_run(predictor: Predictor) -> Run:
 
 def _score_all(
     chosen: Sequence[_Chosen], setup: Setup, runs: dict[str, Run], progress: ProgressCallback
-) -> tuple[list[AcquisitionResult], dict[str, str], list[Exhibit]]:
+) -> tuple[list[Scored], dict[str, str]]:
     """Score every acquisition; those that cannot be scored are named with the reason."""
-    results, skipped, exhibits = [], {}, []
+    found: list[Scored] = []
+    skipped: dict[str, str] = {}
     for index, entry in enumerate(chosen):
         done = 0
 
@@ -205,19 +207,19 @@ def _score_all(
         warnings = [f"left out {line}" for line in left_out]
         if entry.trained_on:
             warnings.append("the model was trained on this acquisition: its figures say nothing about new images")
-        scored = score_acquisition(
-            entry.acquisition,
-            samples,
-            manifest=entry.manifest,
-            setup=setup,
-            runs=runs,
-            warnings=warnings,
-            finished=finished,
+        found.append(
+            score_acquisition(
+                entry.acquisition,
+                samples,
+                manifest=entry.manifest,
+                setup=setup,
+                runs=runs,
+                warnings=warnings,
+                finished=finished,
+            )
         )
-        results.append(scored.result)
-        exhibits.append(scored.exhibit)
     progress(Progress("evaluate", len(chosen), len(chosen), "acquisitions"))
-    return results, skipped, exhibits
+    return found, skipped
 
 
 def _tune(

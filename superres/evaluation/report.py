@@ -21,11 +21,12 @@ from superres.evaluation.results import (
     MODEL,
     AcquisitionResult,
     Evaluation,
-    Interval,
     best_methods,
     evaluation_to_json,
+    verdict,
 )
-from superres.evaluation.tables import bounds, detail_table, gain_table, score_tables
+from superres.evaluation.statistics import Interval
+from superres.evaluation.tables import bounds, detail_table, gain_tables, score_tables
 
 _COLOURS = {
     "low": "#9aa3ad",
@@ -56,11 +57,12 @@ def report_html(evaluation: Evaluation, exhibits: Sequence[Exhibit]) -> str:
         f"<h1>Evaluation <small>{escape(name)}</small></h1>",
         _subtitle(evaluation),
         _headline(evaluation),
+        *(f'<p class="verdict">{escape(line)}</p>' for line in verdict(evaluation)),
         _warnings(evaluation),
         '<h2 id="scores">Scores</h2>',
         '<p class="hint">Mean over the planes of each acquisition; the best of each row is marked.</p>',
         score_tables(evaluation),
-        *([gain_table(evaluation)] if evaluation.gains else []),
+        *([gain_tables(evaluation)] if evaluation.gains else []),
         "<h2>Acquisitions</h2>",
         *(_acquisition(r, e, evaluation) for r, e in zip(evaluation.acquisitions, exhibits, strict=True)),
         "<h2>Conventions</h2>",
@@ -93,9 +95,9 @@ def _headline(evaluation: Evaluation) -> str:
     strongest = max(evaluation.gains, key=lambda name: evaluation.mean[name].psnr)
     cards = []
     for name in dict.fromkeys((evaluation.reference, strongest)):
-        gain = evaluation.gains[name]
-        cards.append(_card(f"PSNR over {name}", signed(gain.psnr.mean, 2) + " dB", _interval_words(gain.psnr, 2)))
-        cards.append(_card(f"SSIM over {name}", signed(gain.ssim.mean, 3), _interval_words(gain.ssim, 3)))
+        psnr, ssim = evaluation.gains[name].psnr.interval, evaluation.gains[name].ssim.interval
+        cards.append(_card(f"PSNR over {name}", signed(psnr.mean, 2) + " dB", _interval_words(psnr, 2)))
+        cards.append(_card(f"SSIM over {name}", signed(ssim.mean, 3), _interval_words(ssim, 3)))
     n = len(evaluation.acquisitions)
     first = sum(best_methods(a.scores, "psnr") == {MODEL} for a in evaluation.acquisitions)
     cards.append(_card("Best PSNR of all methods", f"{first} of {n}", "acquisitions"))
@@ -232,6 +234,7 @@ def _conventions(evaluation: Evaluation) -> str:
         ("baselines", c["baselines"]),
         ("tuned settings", c["tuned"]),
         ("tuned on", c["tuned_on"]),
+        ("MicroSSIM factors", c["micro_ssim_factors"]),
         *c["definitions"].items(),
         ("versions", c["versions"]),
     ]

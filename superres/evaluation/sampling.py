@@ -21,7 +21,9 @@ from superres.datasets import Acquisition, fit_intensity
 from superres.datasets.pairs import check_pair
 from superres.degrade import degrade_image
 from superres.errors import InputError
-from superres.evaluation.metrics import SSIM_WINDOW, inner
+from superres.evaluation.metrics import inner
+from superres.evaluation.planes import factor_between
+from superres.evaluation.similarity import SSIM_WINDOW
 from superres.volumes import Volume, measure_intensity, measure_intensity_of, open_volume
 
 Triple = tuple[int, int, int]
@@ -171,6 +173,13 @@ def _open(acquisition: Acquisition, index: int, factor: Triple) -> _Recording:
     if not acquisition.low:
         return _Recording(high, None, acquisition.high[index])
     low = open_volume(acquisition.low[index], axes=acquisition.axes)
+    fitting = factor_between(low.shape[2:], high.shape[2:])
+    if fitting is not None and fitting != factor:
+        wanted = ",".join(str(f) for f in fitting)
+        raise InputError(
+            f"{high.source}: [{wanted}] times as large along Z, Y, X as {low.source}, but factor is {list(factor)}; "
+            f"give --set factor=[{wanted}], or a model of that factor"
+        )
     check_pair(low, high, factor=factor)
     return _Recording(high, low, acquisition.high[index])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,23 +12,42 @@ from numpy.typing import NDArray
 
 from superres.datasets import Acquisition
 from superres.evaluation.exhibits import Exhibit, make_exhibit
-from superres.evaluation.metrics import Scores, inner, mean_scores, score
-from superres.evaluation.results import MODEL, AcquisitionResult
+from superres.evaluation.metrics import Scores, inner, mean_scores
+from superres.evaluation.plane_scores import Frame, PlaneScore, score_plane
+from superres.evaluation.resolution import Correlation, mean_correlation
+from superres.evaluation.results import FREQUENCIES, MODEL, AcquisitionResult
 from superres.evaluation.sampling import Sample, Setup
+from superres.evaluation.similarity import MicroCurve, at_factor, best_factor, black_level, mean_curve
+from superres.evaluation.spectral import truth_resolution
 
 Run = Callable[[Sample], NDArray[Any]]
 """A method: a sample's low image to (c, z * fz, y * fy, x * fx) on the same grey scale."""
 
 _SHOWN = ("input", "bicubic", "gaussian", "richardson-lucy", MODEL)
 _SCORES_OF_NOTHING = Scores(**dict.fromkeys((item.name for item in fields(Scores)), math.nan))
+_NOTHING = PlaneScore(_SCORES_OF_NOTHING, None, None)
+# Voxels of truth. Pairs that lie further apart measure their registration.
+_MISPLACED = 0.25
+# A slope outside says that grey levels are on another scale, which is no matter of resolution.
+_SAME_SCALE = (0.5, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Figures of one acquisition and what the report shows of it."""
+    """Figures of one acquisition, without MicroSSIM, what the report shows of it, and its MicroSSIM curves."""
 
     result: AcquisitionResult
     exhibit: Exhibit
+    micro: Mapping[str, MicroCurve | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Summary:
+    """One method on one acquisition."""
+
+    scores: Scores
+    correlation: Correlation | None
+    micro: MicroCurve | None
 
 
 def score_acquisition(
@@ -48,24 +67,48 @@ def score_acquisition(
     ranges, ranges_from = data_ranges(acquisition, samples, setup=setup)
     shown = len(samples) // 2
     views: dict[str, NDArray[Any]] = {}
-    scores: dict[str, Scores] = {}
+    found: dict[str, _Summary] = {}
     notes = list(warnings)
     for name, run in runs.items():
-        found: list[Scores] = []
+        predictions = []
         for index, sample in enumerate(samples):
-            prediction = run(sample)
-            found += _score_sample(sample, prediction, ranges, setup)
+            prediction = _predicted(run, sample)
+            predictions.append(prediction[:, list(sample.scored)])
             if index == shown and name in _SHOWN:
                 views[name] = prediction[0, _shown_plane(sample)].copy()
-        bad = sum(math.isnan(s.psnr) for s in found)
-        if bad:
-            notes.append(f"{name} gave NaN or infinite values on {bad} of {len(found)} planes")
-        scores[name] = mean_scores(found)
+        planes = _score_planes(samples, predictions, ranges, setup)
+        notes += _notes(name, planes)
+        found[name] = _summary(planes)
         finished(name)
-    result = _result(
-        acquisition, samples, manifest=manifest, ranges=(ranges, ranges_from), scores=scores, warnings=notes
-    )
-    return Scored(result, _exhibit(samples[shown], views, setup))
+    result = _result(acquisition, samples, manifest=manifest, ranges=(ranges, ranges_from), found=found, warnings=notes)
+    exhibit = _exhibit(samples[shown], views, setup)
+    return Scored(result, exhibit, {name: summary.micro for name, summary in found.items()})
+
+
+def with_micro_ssim(scored: Sequence[Scored]) -> tuple[list[AcquisitionResult], dict[str, float]]:
+    """Fit one MicroSSIM factor per method on all acquisitions, and add the figure to every result.
+
+    Returns
+    -------
+    tuple
+        The results, in the same order; method to its factor.
+    """
+    methods = scored[0].micro if scored else ()
+    factors = {
+        name: best_factor([curve for one in scored if (curve := one.micro[name]) is not None]) for name in methods
+    }
+    results = []
+    for one in scored:
+        scores = {
+            name: replace(s, micro_ssim=_micro_ssim(one.micro[name], factors[name]))
+            for name, s in one.result.scores.items()
+        }
+        results.append(replace(one.result, scores=scores))
+    return results, factors
+
+
+def _micro_ssim(curve: MicroCurve | None, factor: float) -> float:
+    return math.nan if curve is None else at_factor(curve, factor)
 
 
 def _result(
@@ -74,9 +117,10 @@ def _result(
     *,
     manifest: str,
     ranges: tuple[tuple[float, ...], str],
-    scores: Mapping[str, Scores],
+    found: Mapping[str, _Summary],
     warnings: Sequence[str],
 ) -> AcquisitionResult:
+    step = samples[0].voxel_size[2]
     return AcquisitionResult(
         manifest=manifest,
         id=acquisition.id,
@@ -89,7 +133,11 @@ def _result(
         voxel_size=samples[0].voxel_size,
         data_range=ranges[0],
         data_range_from=ranges[1],
-        scores=scores,
+        scores={name: summary.scores for name, summary in found.items()},
+        resolution_um={
+            name: math.nan if step is None else summary.scores.resolution * step for name, summary in found.items()
+        },
+        correlation={name: _curve(summary.correlation) for name, summary in found.items()},
         warnings=tuple(warnings),
     )
 
@@ -108,18 +156,73 @@ def data_ranges(acquisition: Acquisition, samples: Sequence[Sample], *, setup: S
     return tuple(values), f"max - min of truth over the scored planes{scale}"
 
 
-def _score_sample(sample: Sample, prediction: NDArray[Any], ranges: Sequence[float], setup: Setup) -> list[Scores]:
+def _predicted(run: Run, sample: Sample) -> NDArray[Any]:
+    prediction = run(sample)
     if prediction.shape != sample.truth.shape:
         raise ValueError(f"prediction of shape {prediction.shape} for truth of shape {sample.truth.shape} (CZYX)")
+    return prediction
+
+
+def _score_planes(
+    samples: Sequence[Sample], predictions: Sequence[NDArray[Any]], ranges: Sequence[float], setup: Setup
+) -> list[PlaneScore]:
+    """Score the planes of every channel; `predictions` hold the scored ones of each sample, (c, z, y, x)."""
     found = []
     for channel, data_range in enumerate(ranges):
-        for z in sample.scored:
-            plane = prediction[channel, z]
-            if np.isfinite(plane).all():
-                found.append(score(sample.truth[channel, z], plane, data_range=data_range, crop=setup.high_crop))
-            else:
-                found.append(_SCORES_OF_NOTHING)
+        pairs = [
+            (sample.truth[channel, z], predicted[channel, i], sample.voxel_size)
+            for sample, predicted in zip(samples, predictions, strict=True)
+            for i, z in enumerate(sample.scored)
+        ]
+        usable = [(g, x, voxel_size) for g, x, voxel_size in pairs if np.isfinite(x).all()]
+        found += [_NOTHING] * (len(pairs) - len(usable))
+        black = _black([g for g, _, _ in usable], setup), _black([x for _, x, _ in usable], setup)
+        for g, x, voxel_size in usable:
+            frame = Frame(data_range, setup.high_crop, setup.factor[1:], voxel_size[1:])
+            found.append(score_plane(g, x, frame, black=black))
     return found
+
+
+def _black(planes: Sequence[NDArray[Any]], setup: Setup) -> float:
+    return black_level([inner(plane, setup.high_crop) for plane in planes]) if planes else math.nan
+
+
+def _summary(planes: Sequence[PlaneScore]) -> _Summary:
+    """Average planes; the resolution is that of the mean correlation, not the mean of single crossings."""
+    scores = mean_scores([plane.scores for plane in planes])
+    curves = [plane.correlation for plane in planes if plane.correlation is not None]
+    measured = [plane.micro for plane in planes if plane.micro is not None]
+    micro = mean_curve(measured) if len(measured) == len(planes) else None
+    if len(curves) < len(planes):
+        return _Summary(replace(scores, resolution=math.nan), None, micro)
+    correlation = mean_correlation(curves)
+    return _Summary(replace(scores, resolution=truth_resolution(correlation)), correlation, micro)
+
+
+def _curve(correlation: Correlation | None) -> tuple[float, ...]:
+    if correlation is None:
+        return ()
+    curve = np.interp(FREQUENCIES, correlation.frequency, correlation.correlation, right=math.nan)
+    return tuple(round(float(value), 4) for value in curve)
+
+
+def _notes(name: str, planes: Sequence[PlaneScore]) -> list[str]:
+    """Return what a reader of one method's figures should know."""
+    bad = sum(math.isnan(plane.scores.psnr) for plane in planes)
+    if bad:
+        return [f"{name} gave NaN or infinite values on {bad} of {len(planes)} planes"]
+    mean, notes = mean_scores([plane.scores for plane in planes]), []
+    if name in ("input", "bicubic") and math.hypot(mean.shift_y, mean.shift_x) > _MISPLACED:
+        notes.append(
+            f"{name} fits truth best when moved by {mean.shift_y:+.2f}, {mean.shift_x:+.2f} voxels (Y, X): low and "
+            "high are not registered, and plain scores measure that"
+        )
+    if name == MODEL and not _SAME_SCALE[0] <= mean.slope <= _SAME_SCALE[1]:
+        notes.append(
+            f"{name} = {mean.slope:.3g} * truth {mean.intercept:+.4g}: it is on another grey scale, which PSNR and "
+            "SSIM count as error; SI-PSNR and MicroSSIM do not"
+        )
+    return notes
 
 
 def _shown_plane(sample: Sample) -> int:

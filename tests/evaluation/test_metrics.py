@@ -13,10 +13,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage import data
 
-from superres.evaluation.metrics import inner, line_fit, mean_scores, nrmse, psnr, score, si_psnr, ssim
+from superres.evaluation.metrics import Scores, inner, line_fit, mean_scores, nrmse, psnr, si_psnr
+from superres.evaluation.plane_scores import Frame, score_plane
+from superres.evaluation.similarity import ssim
 
 Plane = NDArray[np.float64]
 planes = hnp.arrays(np.float64, (16, 16), elements=st.floats(0, 1000, width=32))
+
+
+def score(truth: Plane, prediction: Plane, *, data_range: float, crop: tuple[int, int]) -> Scores:
+    return score_plane(truth, prediction, Frame(data_range, crop, (1, 1))).scores
 
 
 @pytest.fixture(scope="module")
