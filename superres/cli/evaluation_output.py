@@ -22,7 +22,6 @@ _MEANS = (
     ("psnr_shifted", "moved", 2),
     ("si_psnr", "SI-\nPSNR", 2),
     ("ssim", "SSIM", 3),
-    ("ms_ssim", "MS-\nSSIM", 3),
     ("micro_ssim", "Micro\nSSIM", 3),
     ("resolution", "FRC", 2),
     ("error_below", "below", 3),
@@ -92,12 +91,12 @@ def _cells(methods: Sequence[str], scores: Mapping[str, Scores]) -> list[Text]:
 def _mean_table(evaluation: Evaluation) -> Table:
     """Return a table of the means over acquisitions, methods down and figures across."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), caption=_MEANS_CAPTION, caption_justify="left")
-    table.add_column("method", overflow="fold", min_width=8)
+    table.add_column("method", no_wrap=True)
     for _, title, _ in _MEANS:
         table.add_column(title, justify="right")
     for method in evaluation.methods:
         values = [(getattr(evaluation.mean[method], name), digits) for name, _, digits in _MEANS]
-        table.add_row(method.replace("-", "-\n"), *(_number(value, digits) for value, digits in values))
+        table.add_row(method, *(_number(value, digits) for value, digits in values))
     return table
 
 

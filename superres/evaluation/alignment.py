@@ -60,7 +60,10 @@ def tolerant_psnr(
     shift = best_shift(first, second, target.shape)
     if shift == (0.0, 0.0) or math.isinf(plain):
         return plain, (0.0, 0.0)
-    moved = psnr(target, inner(move(x, shift, order=3, mode="nearest"), crop), data_range=data_range)
+    # The window, which stays where it is, draws the shift towards 0: what is left is measured on the moved prediction.
+    rest = best_shift(first, windowed_spectrum(inner(_moved(x, shift), crop)), target.shape)
+    shift = _within_reach(shift[0] + rest[0]), _within_reach(shift[1] + rest[1])
+    moved = psnr(target, inner(_moved(x, shift), crop), data_range=data_range)
     return (moved, shift) if moved > plain else (plain, (0.0, 0.0))
 
 
@@ -93,3 +96,12 @@ def best_shift(
         row, column = np.unravel_index(int(np.argmax(values)), values.shape)
         centre, reach = np.array([rows[row], columns[column]]), step
     return round(float(centre[0]), 2) + 0.0, round(float(centre[1]), 2) + 0.0
+
+
+def _moved(plane: NDArray[np.float64], shift: tuple[float, float]) -> NDArray[np.float64]:
+    moved: NDArray[np.float64] = move(plane, shift, order=3, mode="nearest")
+    return moved
+
+
+def _within_reach(shift: float) -> float:
+    return round(min(max(shift, -REACH), REACH), 2) + 0.0

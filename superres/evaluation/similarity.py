@@ -33,7 +33,8 @@ MS_SSIM_SIDE = SSIM_WINDOW * 2 ** (len(SCALE_WEIGHTS) - 1)
 BLACK_PERCENTILE = 3.0
 """The percentile that MicroSSIM takes for black."""
 
-# Half octaves. The similarity is smooth in the logarithm of the factor, so that a spline through them is exact to 1e-6.
+# Half octaves. The similarity is smooth in the logarithm of the factor: a spline through them is right to 2e-5, and to
+# 2e-4 in the outermost octaves.
 FACTORS: NDArray[np.float64] = 2.0 ** np.arange(-8, 8.25, 0.5)
 """Factors at which MicroSSIM is computed; it is interpolated in between and not searched beyond."""
 
