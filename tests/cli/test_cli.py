@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import warnings
 from collections.abc import Callable
@@ -319,6 +320,20 @@ def test_evaluate_prints_a_row_per_acquisition(
     document = json.loads(run(*command, "--json").stdout)
     assert document["report"] == str(tmp_path / "report.html")
     assert [entry["id"] for entry in document["acquisitions"]] == ["brain [red]", "liver"]
+
+
+def test_evaluate_without_a_model_scores_the_baselines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluation: Any
+) -> None:
+    from superres import evaluation as room
+
+    seen = []
+    alone = dataclasses.replace(evaluation, gains={})
+    monkeypatch.setattr(room, "evaluate", lambda config, out, *, progress: seen.append(config) or alone)
+    result = run("evaluate", "--manifest", "a.yaml", "--out", tmp_path / "rep", "--set", "factor=[1,2,2]")
+    assert result.exit_code == 0
+    assert (seen[0].model, seen[0].factor) == (None, (1, 2, 2))
+    assert "Baselines only: no model was scored" in result.stdout
 
 
 def test_demo_shows_scores_and_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluation: Any) -> None:

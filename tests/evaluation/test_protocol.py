@@ -22,7 +22,7 @@ from superres.config import EvaluateConfig
 from superres.errors import Cancelled, ConfigError, InputError
 from superres.evaluation import MODEL, Evaluation, evaluate, load_evaluation, protocol
 from superres.evaluation.metrics import inner, psnr
-from superres.evaluation.results import evaluation_to_json
+from superres.evaluation.results import HEADLINES, evaluation_to_json
 from superres.evaluation.upsampling import upsample
 from superres.modelfile import ModelHeader, save_model_file
 from superres.progress import Progress
@@ -183,6 +183,60 @@ def test_methods_acquisitions_and_gains(evaluation: Evaluation) -> None:
     assert evaluation.conventions["tuned_on"] == ["cell", "walls", "camera"]
 
 
+def test_one_micro_ssim_factor_per_method_is_stated(evaluation: Evaluation) -> None:
+    factors = evaluation.conventions["micro_ssim_factors"]
+    assert list(factors) == list(evaluation.methods)
+    assert all(0.5 < factor < 2 for factor in factors.values())
+    for acquisition in evaluation.acquisitions:
+        assert all(0 < scores.micro_ssim < 1 for scores in acquisition.scores.values())
+
+
+def test_resolution_is_given_in_micrometre_and_with_its_curve(evaluation: Evaluation) -> None:
+    cell, walls, _ = evaluation.acquisitions
+    for method, scores in cell.scores.items():
+        assert cell.resolution_um[method] == pytest.approx(0.17 * scores.resolution)
+        curve = np.array(cell.correlation[method])
+        assert len(curve) == 51 and curve[2] > 0.9
+        assert np.interp(1 / scores.resolution, np.arange(51) / 100, curve) == pytest.approx(0.5, abs=0.15)
+    assert np.isnan(walls.resolution_um["bicubic"])
+
+
+def test_verdict_and_p_values_are_in_both_reports(evaluation: Evaluation) -> None:
+    gain = evaluation.gains["bicubic"]
+    assert [gain.of(metric).interval.n for metric in HEADLINES] == [3] * 5
+    assert gain.psnr.p >= 0.25
+    assert gain.psnr.p_holm == pytest.approx(1, abs=0)
+    sentence = "3 acquisitions: the smallest p there is is 0.25, so no difference can be called significant"
+    assert sentence in evaluation.report.read_text(encoding="utf-8")
+    content = json.loads(evaluation.data.read_text(encoding="utf-8"))
+    assert content["verdict"][0].startswith(sentence)
+    assert content["gains"]["bicubic"]["resolution"]["p_holm"] == gain.resolution.p_holm
+    assert "p (Holm)" in evaluation.report.read_text(encoding="utf-8")
+
+
+def test_a_model_on_another_grey_scale_is_pointed_out(
+    folder: Path, tmp_path: Path, use_model: Callable[[Callable[[Image], Image]], None]
+) -> None:
+    use_model(lambda low: 0.1 * upsample(low, (1, 4, 4), how="bicubic").astype(np.float32))
+    found = evaluate(config(folder, model=folder / "model.safetensors"), tmp_path)
+    assert all("another grey scale" in line for line in found.warnings) and len(found.warnings) == 3
+    for acquisition in found.acquisitions:
+        model, bicubic = acquisition.scores[MODEL], acquisition.scores["bicubic"]
+        assert model.si_psnr == pytest.approx(bicubic.si_psnr, abs=0.01)
+        assert model.micro_ssim == pytest.approx(bicubic.micro_ssim, abs=1e-4)
+        assert model.psnr < bicubic.psnr - 5
+
+
+def test_unregistered_pairs_are_pointed_out(tmp_path: Path) -> None:
+    smooth = gaussian_filter(CAMERA[:256, :256].astype(np.float32), 1.5)
+    low = smooth.reshape(128, 2, 128, 2).mean(axis=(1, 3))
+    write_manifest(tmp_path, {"id": "pair", "high": [np.roll(smooth, 1, axis=0)], "low": [low]})
+    found = evaluate(config(tmp_path, factor=[1, 2, 2], baselines=["bicubic"]), tmp_path / "out")
+    assert len(found.warnings) == 1 and "pair: bicubic fits truth best when moved by +1.00" in found.warnings[0]
+    scores = found.acquisitions[0].scores["bicubic"]
+    assert scores.psnr_shifted > scores.psnr + 5
+
+
 def test_range_is_stated_and_from_the_manifest_where_it_is_given(evaluation: Evaluation) -> None:
     cell, walls, camera = evaluation.acquisitions
     assert walls.data_range == (255.0,) and "manifest" in walls.data_range_from
@@ -324,6 +378,12 @@ def test_real_pairs_are_scored_on_the_scale_of_low(
 def test_a_wrong_pair_is_refused(tmp_path: Path) -> None:
     write_manifest(tmp_path, {"id": "pair", "high": [CELL], "low": [CELL[:100, :100]]})
     with pytest.raises(InputError, match="at factor"):
+        evaluate(config(tmp_path, factor=[1, 2, 2]), tmp_path / "out")
+
+
+def test_the_factor_of_a_pair_is_named_where_another_was_given(tmp_path: Path) -> None:
+    write_manifest(tmp_path, {"id": "pair", "high": [CELL], "low": [CELL[:64, :128]]})
+    with pytest.raises(InputError, match=r"but factor is \[1, 2, 2\]; give --set factor=\[1,4,2\]"):
         evaluate(config(tmp_path, factor=[1, 2, 2]), tmp_path / "out")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from superres.evaluation.results import (
     gains_over,
     load_evaluation,
     mean_over_acquisitions,
+    verdict,
 )
 
 
@@ -96,6 +98,52 @@ def test_every_acquisition_counts_once() -> None:
     gain = gains_over(found, ["bicubic"])["bicubic"]
     assert gain.psnr.interval.mean == pytest.approx(1.5)
     assert gain.psnr.wins == 2
+
+
+def made_evaluation(found: tuple[AcquisitionResult, ...], folder: Path) -> Evaluation:
+    methods = ("nearest", "bicubic", MODEL)
+    return Evaluation(
+        report=folder / "report.html",
+        data=folder / "report.json",
+        methods=methods,
+        reference="bicubic",
+        acquisitions=found,
+        skipped={},
+        mean=mean_over_acquisitions(found, methods),
+        gains=gains_over(found, methods[:2]),
+        conventions={},
+    )
+
+
+def test_verdict_names_what_is_better_and_what_is_not_shown(tmp_path: Path) -> None:
+    found = []
+    for number in range(8):
+        nearest, sign = 20.0 + number, 1 if number % 2 else -1
+        one = acquisition(str(number), nearest + 2 + 0.1 * sign, nearest + 2)
+        found.append(replace(one, scores={"nearest": scores(nearest, 0.7), **one.scores}))
+    evaluation = made_evaluation(tuple(found), tmp_path)
+    psnr, _, ssim, _, resolution = verdict(evaluation)
+    assert psnr == (
+        "PSNR, 8 acquisitions: superres is better than nearest (p 0.016); not shown to differ from bicubic (p 1)."
+    )
+    assert ssim == (
+        "SSIM, 8 acquisitions: superres is better than bicubic (p 0.016); not shown to differ from nearest (p 1)."
+    )
+    assert resolution.startswith("Resolution (FRC with truth), 8 acquisitions: superres is not shown to differ")
+
+
+def test_a_finer_resolution_is_a_gain() -> None:
+    one = acquisition("a", 20.0, 22.0)
+    finer = replace(one, scores={**one.scores, MODEL: replace(one.scores[MODEL], resolution=2.5)})
+    gain = gains_over([finer], ["bicubic"])["bicubic"]
+    assert gain.resolution.interval.mean == 0.5
+    assert gain.resolution.wins == 1
+
+
+def test_figures_without_a_value_are_left_out_of_the_comparison_and_counted() -> None:
+    found = [acquisition("a", 20.0, 22.0), acquisition("b", 20.0, math.nan), acquisition("c", math.inf, math.inf)]
+    gain = gains_over(found, ["bicubic"])["bicubic"].psnr
+    assert (gain.interval.n, gain.interval.mean, gain.wins) == (2, 1.0, 1)
 
 
 def test_best_is_the_largest_except_for_errors() -> None:
