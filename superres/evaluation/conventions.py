@@ -35,6 +35,8 @@ DEFINITIONS = {
     "missing": "planes of truth with NaN or infinite values and those that are constant in the scored part are left "
     "out and listed; a prediction that holds NaN has no value in any figure",
     "psnr": "10 log10(R^2 / MSE) in decibel; R is stated per acquisition and is the same for every method",
+    "psnr_ceiling": "10 log10(R^2 / mean variance of the noise in truth), the noise measured as variance against grey "
+    "level in the flattest parts of one plane; given where that noise is white",
     "si_psnr": "PSNR after the best gain and offset of the prediction, 20 log10(R / rms(g - a x)), g and x without "
     "their means, a = <g,x>/<x,x>",
     "ssim": f"Wang et al. 2004: Gaussian window of sigma 1.5 ({SSIM_WINDOW} x {SSIM_WINDOW}), K1 0.01, K2 0.03, "

@@ -84,6 +84,8 @@ class AcquisitionResult:
     correlation : mapping
         Method to its Fourier ring correlation with truth at `FREQUENCIES`; empty for planes too small, NaN beyond the
         Nyquist frequency of the coarser axis.
+    psnr_ceiling : float
+        About the PSNR that noise in truth alone allows, measured on one plane; NaN where it cannot be measured.
     warnings : tuple of str
         What was left out or looks wrong.
     """
@@ -102,6 +104,7 @@ class AcquisitionResult:
     scores: Mapping[str, Scores]
     resolution_um: Mapping[str, float] = field(default_factory=dict)
     correlation: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    psnr_ceiling: float = math.nan
     warnings: tuple[str, ...] = ()
 
 
@@ -294,5 +297,5 @@ def _acquisition(entry: Mapping[str, Any]) -> AcquisitionResult:
     scores = {name: _scores(value) for name, value in entry["scores"].items()}
     um = {name: float(value) for name, value in entry["resolution_um"].items()}
     curves = {name: tuple(float(value) for value in curve) for name, curve in entry["correlation"].items()}
-    found = {"data_range": ranges, "scores": scores, "resolution_um": um, "correlation": curves}
-    return AcquisitionResult(**{**entry, **tuples, **found})
+    found: dict[str, Any] = {"data_range": ranges, "scores": scores, "resolution_um": um, "correlation": curves}
+    return AcquisitionResult(**{**entry, **tuples, **found, "psnr_ceiling": float(entry["psnr_ceiling"])})

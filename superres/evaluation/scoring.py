@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superres.datasets import Acquisition
+from superres.evaluation.ceiling import psnr_ceiling
 from superres.evaluation.exhibits import Exhibit, make_exhibit
 from superres.evaluation.metrics import Scores, inner, mean_scores
 from superres.evaluation.plane_scores import Frame, PlaneScore, score_plane
@@ -28,6 +29,8 @@ _SCORES_OF_NOTHING = Scores(**dict.fromkeys((item.name for item in fields(Scores
 _NOTHING = PlaneScore(_SCORES_OF_NOTHING, None, None)
 # Voxels of truth. Pairs that lie further apart measure their registration.
 _MISPLACED = 0.25
+# Decibel below the limit that noise in truth sets, from where on differences between methods shrink visibly.
+_NEAR_CEILING = 3.0
 # A slope outside says that grey levels are on another scale, which is no matter of resolution.
 _SAME_SCALE = (0.5, 2.0)
 
@@ -80,7 +83,10 @@ def score_acquisition(
         notes += _notes(name, planes)
         found[name] = _summary(planes)
         finished(name)
-    result = _result(acquisition, samples, manifest=manifest, ranges=(ranges, ranges_from), found=found, warnings=notes)
+    ceiling = _ceiling(samples[shown], ranges, setup)
+    notes += _noisy_truth(ceiling, found)
+    limits = (ranges, ranges_from, ceiling)
+    result = _result(acquisition, samples, manifest=manifest, limits=limits, found=found, warnings=notes)
     exhibit = _exhibit(samples[shown], views, setup)
     return Scored(result, exhibit, {name: summary.micro for name, summary in found.items()})
 
@@ -116,10 +122,11 @@ def _result(
     samples: Sequence[Sample],
     *,
     manifest: str,
-    ranges: tuple[tuple[float, ...], str],
+    limits: tuple[tuple[float, ...], str, float],
     found: Mapping[str, _Summary],
     warnings: Sequence[str],
 ) -> AcquisitionResult:
+    ranges, ranges_from, ceiling = limits
     step = samples[0].voxel_size[2]
     return AcquisitionResult(
         manifest=manifest,
@@ -128,16 +135,17 @@ def _result(
         licence=acquisition.licence,
         credit=acquisition.credit,
         planes=tuple(label for sample in samples for label in sample.labels),
-        channels=len(ranges[0]),
+        channels=len(ranges),
         shape=(samples[0].truth.shape[-2], samples[0].truth.shape[-1]),
         voxel_size=samples[0].voxel_size,
-        data_range=ranges[0],
-        data_range_from=ranges[1],
+        data_range=ranges,
+        data_range_from=ranges_from,
         scores={name: summary.scores for name, summary in found.items()},
         resolution_um={
             name: math.nan if step is None else summary.scores.resolution * step for name, summary in found.items()
         },
         correlation={name: _curve(summary.correlation) for name, summary in found.items()},
+        psnr_ceiling=ceiling,
         warnings=tuple(warnings),
     )
 
@@ -204,6 +212,23 @@ def _curve(correlation: Correlation | None) -> tuple[float, ...]:
         return ()
     curve = np.interp(FREQUENCIES, correlation.frequency, correlation.correlation, right=math.nan)
     return tuple(round(float(value), 4) for value in curve)
+
+
+def _ceiling(sample: Sample, ranges: Sequence[float], setup: Setup) -> float:
+    """Return the mean over channels, as for the scores, on the plane that the report shows."""
+    planes = [inner(sample.truth[channel, _shown_plane(sample)], setup.high_crop) for channel in range(len(ranges))]
+    found = [psnr_ceiling(plane, data_range=width) for plane, width in zip(planes, ranges, strict=True)]
+    return math.fsum(found) / len(found)
+
+
+def _noisy_truth(ceiling: float, found: Mapping[str, _Summary]) -> list[str]:
+    best = max((summary.scores.psnr for summary in found.values() if math.isfinite(summary.scores.psnr)), default=0.0)
+    if math.isnan(ceiling) or best < ceiling - _NEAR_CEILING:
+        return []
+    return [
+        f"noise in truth alone limits PSNR to about {ceiling:.1f} dB, and the best method has {best:.1f} dB: "
+        "differences between methods are larger than they look here"
+    ]
 
 
 def _notes(name: str, planes: Sequence[PlaneScore]) -> list[str]:
