@@ -86,6 +86,9 @@ class Sample:
         Grey level without light, per channel.
     voxel_size : tuple of float or None
         ZYX of `truth` in micrometre.
+    grey_ranges : tuple of (tuple of float)
+        Black and top of the range of each channel, to which the noise of low images that were made refers; empty for
+        real pairs.
     """
 
     low: NDArray[np.float32]
@@ -94,6 +97,7 @@ class Sample:
     labels: tuple[str, ...]
     black: tuple[float, ...]
     voxel_size: VoxelSize
+    grey_ranges: tuple[tuple[float, float], ...] = ()
 
 
 class _Place(NamedTuple):
@@ -272,6 +276,7 @@ def _fault(image: NDArray[Any] | None, name: str) -> str:
 
 def _sample(acquisition: Acquisition, recording: _Recording, planes: _Planes, *, place: _Place, setup: Setup) -> Sample:
     voxel_size = acquisition.voxel_size if any(acquisition.voxel_size) else recording.high.voxel_size
+    ranges: list[tuple[float, float]] = []
     if planes.low is None:
         truth = planes.truth.astype(np.float32)
         ranges = _grey_ranges(acquisition, recording.high, setup)
@@ -281,7 +286,7 @@ def _sample(acquisition: Acquisition, recording: _Recording, planes: _Planes, *,
         low = planes.low.astype(np.float32)
         truth = _measured(_on_scale_of, low, planes.truth.astype(np.float32), setup.factor)
     black = tuple(intensity.black for intensity in _measured(measure_intensity_of, low, setup.rule))
-    return Sample(low, truth, planes.scored, planes.labels, black, voxel_size)
+    return Sample(low, truth, planes.scored, planes.labels, black, voxel_size, tuple(ranges))
 
 
 def _grey_ranges(acquisition: Acquisition, high: Volume, setup: Setup) -> list[tuple[float, float]]:
