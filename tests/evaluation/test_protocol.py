@@ -227,6 +227,17 @@ def test_a_model_on_another_grey_scale_is_pointed_out(
         assert model.psnr < bicubic.psnr - 5
 
 
+def test_a_truth_too_noisy_to_tell_methods_apart_is_pointed_out(tmp_path: Path) -> None:
+    smooth = gaussian_filter(CAMERA[:256, :256].astype(np.float64), 4)
+    noisy = (smooth + np.random.default_rng(0).normal(0, 20, smooth.shape)).astype(np.float32)
+    write_manifest(tmp_path, {"id": "noisy", "high": [noisy]}, {"id": "clean", "high": [CELL]})
+    found = evaluate(config(tmp_path, factor=[1, 4, 4], degrade=DEGRADE), tmp_path / "out")
+    assert len(found.warnings) == 1 and found.warnings[0].startswith("noisy: noise in truth alone limits PSNR to about")
+    noisy_result, clean = found.acquisitions
+    assert noisy_result.psnr_ceiling == pytest.approx(20 * np.log10(noisy_result.data_range[0] / 20), abs=0.5)
+    assert (noisy_result.dtype, clean.dtype) == ("float32", "uint8")
+
+
 def test_unregistered_pairs_are_pointed_out(tmp_path: Path) -> None:
     smooth = gaussian_filter(CAMERA[:256, :256].astype(np.float32), 1.5)
     low = smooth.reshape(128, 2, 128, 2).mean(axis=(1, 3))
