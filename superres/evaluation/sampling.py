@@ -89,6 +89,8 @@ class Sample:
     grey_ranges : tuple of (tuple of float)
         Black and top of the range of each channel, to which the noise of low images that were made refers; empty for
         real pairs.
+    dtype : str
+        Of truth in its file.
     """
 
     low: NDArray[np.float32]
@@ -97,7 +99,8 @@ class Sample:
     labels: tuple[str, ...]
     black: tuple[float, ...]
     voxel_size: VoxelSize
-    grey_ranges: tuple[tuple[float, float], ...] = ()
+    grey_ranges: tuple[tuple[float, float], ...]
+    dtype: str
 
 
 class _Place(NamedTuple):
@@ -286,7 +289,8 @@ def _sample(acquisition: Acquisition, recording: _Recording, planes: _Planes, *,
         low = planes.low.astype(np.float32)
         truth = _measured(_on_scale_of, low, planes.truth.astype(np.float32), setup.factor)
     black = tuple(intensity.black for intensity in _measured(measure_intensity_of, low, setup.rule))
-    return Sample(low, truth, planes.scored, planes.labels, black, voxel_size, tuple(ranges))
+    dtype = str(recording.high.dtype)
+    return Sample(low, truth, planes.scored, planes.labels, black, voxel_size, tuple(ranges), dtype)
 
 
 def _grey_ranges(acquisition: Acquisition, high: Volume, setup: Setup) -> list[tuple[float, float]]:

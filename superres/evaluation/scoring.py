@@ -15,6 +15,7 @@ from superres.evaluation.ceiling import psnr_ceiling
 from superres.evaluation.exhibits import Exhibit, make_exhibit
 from superres.evaluation.metrics import Scores, inner, mean_scores
 from superres.evaluation.plane_scores import Frame, PlaneScore, score_plane
+from superres.evaluation.remarks import ceiling_remarks, method_remarks
 from superres.evaluation.resolution import Correlation, mean_correlation
 from superres.evaluation.results import FREQUENCIES, MODEL, AcquisitionResult
 from superres.evaluation.sampling import Sample, Setup
@@ -28,12 +29,6 @@ Run = Callable[[Sample], NDArray[Any]]
 _SHOWN = ("input", "bicubic", "gaussian", "richardson-lucy", "unet", MODEL)
 _SCORES_OF_NOTHING = Scores(**dict.fromkeys((item.name for item in fields(Scores)), math.nan))
 _NOTHING = PlaneScore(_SCORES_OF_NOTHING, None, None)
-# Voxels of truth. Pairs that lie further apart measure their registration.
-_MISPLACED = 0.25
-# Decibel below the limit that noise in truth sets, from where on differences between methods shrink visibly.
-_NEAR_CEILING = 3.0
-# A slope outside says that grey levels are on another scale, which is no matter of resolution.
-_SAME_SCALE = (0.5, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,27 +64,23 @@ def score_acquisition(
     At least one sample is needed. `warnings` are handed on to the result, with those that arise here.
     """
     ranges, ranges_from = data_ranges(acquisition, samples, setup=setup)
-    shown = len(samples) // 2
     views: dict[str, NDArray[Any]] = {}
     found: dict[str, _Summary] = {}
     notes = list(warnings)
     for name, run in runs.items():
-        predictions = []
-        for index, sample in enumerate(samples):
-            prediction = _predicted(run, sample)
-            predictions.append(prediction[:, list(sample.scored)])
-            if index == shown and name in _SHOWN:
-                views[name] = prediction[0, _shown_plane(sample)].copy()
+        predictions, view = _predictions(run, samples)
+        if name in _SHOWN:
+            views[name] = view
         planes = _score_planes(samples, predictions, ranges, setup)
-        notes += _notes(name, planes)
+        notes += method_remarks(name, [plane.scores for plane in planes])
         found[name] = _summary(planes)
         finished(name)
-    ceiling = _ceiling(samples[shown], ranges, setup)
-    notes += _noisy_truth(ceiling, found)
+    shown = _shown_sample(samples)
+    ceiling = _ceiling(shown, ranges, setup)
+    notes += ceiling_remarks(ceiling, [summary.scores for summary in found.values()])
     limits = (ranges, ranges_from, ceiling)
     result = _result(acquisition, samples, manifest=manifest, limits=limits, found=found, warnings=notes)
-    exhibit = _exhibit(samples[shown], views, setup)
-    return Scored(result, exhibit, {name: summary.micro for name, summary in found.items()})
+    return Scored(result, _exhibit(shown, views, setup), {name: summary.micro for name, summary in found.items()})
 
 
 def with_micro_ssim(scored: Sequence[Scored]) -> tuple[list[AcquisitionResult], dict[str, float]]:
@@ -139,6 +130,7 @@ def _result(
         channels=len(ranges),
         shape=(samples[0].truth.shape[-2], samples[0].truth.shape[-1]),
         voxel_size=samples[0].voxel_size,
+        dtype=samples[0].dtype,
         data_range=ranges,
         data_range_from=ranges_from,
         scores={name: summary.scores for name, summary in found.items()},
@@ -165,11 +157,16 @@ def data_ranges(acquisition: Acquisition, samples: Sequence[Sample], *, setup: S
     return tuple(values), f"max - min of truth over the scored planes{scale}"
 
 
-def _predicted(run: Run, sample: Sample) -> NDArray[Any]:
-    prediction = run(sample)
-    if prediction.shape != sample.truth.shape:
-        raise ValueError(f"prediction of shape {prediction.shape} for truth of shape {sample.truth.shape} (CZYX)")
-    return prediction
+def _predictions(run: Run, samples: Sequence[Sample]) -> tuple[list[NDArray[Any]], NDArray[Any]]:
+    """Return the scored planes that a method gives for each sample, (c, z, y, x), and the one that is shown, (y, x)."""
+    kept = []
+    for sample in samples:
+        prediction = run(sample)
+        if prediction.shape != sample.truth.shape:
+            raise ValueError(f"prediction {prediction.shape} for truth {sample.truth.shape} (CZYX)")
+        kept.append(prediction[:, list(sample.scored)])
+    middle = len(samples) // 2
+    return kept, kept[middle][0, len(samples[middle].scored) // 2]
 
 
 def _score_planes(
@@ -222,33 +219,8 @@ def _ceiling(sample: Sample, ranges: Sequence[float], setup: Setup) -> float:
     return math.fsum(found) / len(found)
 
 
-def _noisy_truth(ceiling: float, found: Mapping[str, _Summary]) -> list[str]:
-    best = max((summary.scores.psnr for summary in found.values() if math.isfinite(summary.scores.psnr)), default=0.0)
-    if math.isnan(ceiling) or best < ceiling - _NEAR_CEILING:
-        return []
-    return [
-        f"noise in truth alone limits PSNR to about {ceiling:.1f} dB, and the best method has {best:.1f} dB: "
-        "differences between methods are larger than they look here"
-    ]
-
-
-def _notes(name: str, planes: Sequence[PlaneScore]) -> list[str]:
-    """Return what a reader of one method's figures should know."""
-    bad = sum(math.isnan(plane.scores.psnr) for plane in planes)
-    if bad:
-        return [f"{name} gave NaN or infinite values on {bad} of {len(planes)} planes"]
-    mean, notes = mean_scores([plane.scores for plane in planes]), []
-    if name in ("input", "bicubic") and math.hypot(mean.shift_y, mean.shift_x) > _MISPLACED:
-        notes.append(
-            f"{name} fits truth best when moved by {mean.shift_y:+.2f}, {mean.shift_x:+.2f} voxels (Y, X): low and "
-            "high are not registered, and plain scores measure that"
-        )
-    if name == MODEL and not _SAME_SCALE[0] <= mean.slope <= _SAME_SCALE[1]:
-        notes.append(
-            f"{name} = {mean.slope:.3g} * truth {mean.intercept:+.4g}: it is on another grey scale, which PSNR and "
-            "SSIM count as error; SI-PSNR and MicroSSIM do not"
-        )
-    return notes
+def _shown_sample(samples: Sequence[Sample]) -> Sample:
+    return samples[len(samples) // 2]
 
 
 def _shown_plane(sample: Sample) -> int:

@@ -6,8 +6,10 @@ import hashlib
 import html.parser
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from scipy.ndimage import gaussian_filter
 from skimage import data
 from tifffile import imwrite
 
-from superres.config import EvaluateConfig
+from superres.config import EvaluateConfig, load_config
 from superres.errors import Cancelled, ConfigError, InputError
 from superres.evaluation import MODEL, Evaluation, evaluate, load_evaluation, protocol
 from superres.evaluation.metrics import inner, psnr
@@ -74,6 +76,7 @@ class Restorer:
 
     def __init__(self, restore: Callable[[Image], Image]) -> None:
         self.restore = restore
+        self.header = SimpleNamespace(factor=(1, 4, 4))
 
 
 def bicubic_unsharp(low: Image) -> Image:
@@ -125,7 +128,7 @@ def evaluation(folder: Path) -> Evaluation:
 class Reader(html.parser.HTMLParser):
     """Collects text and addresses, and checks that tags are closed in order."""
 
-    VOID = frozenset({"meta", "img", "br", "path"})
+    VOID = frozenset({"meta", "img", "br", "path", "input"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -161,6 +164,44 @@ def test_report_is_whole_and_refers_to_nothing_outside(evaluation: Evaluation) -
     assert not re.search(r"https?://|@import|url\(", content)
     for sha256 in (evaluation.conventions["model"]["sha256"], evaluation.conventions["manifests"][0]["sha256"]):
         assert sha256 in reader.text
+
+
+def test_every_slider_finds_its_pictures(evaluation: Evaluation) -> None:
+    content = evaluation.report.read_text(encoding="utf-8")
+    pictures = set(re.findall(r'<img [^>]*id="([^"]+)"', content))
+    sliders = re.findall(r'<div class="compare" data-key="(\w+)".*?</div></div>', content, re.DOTALL)
+    assert sliders.count("a1") + sliders.count("a0") + sliders.count("a2") == len(sliders) == 4
+    options = set(re.findall(r"<option[^>]*>([^<]+)</option>", content))
+    assert {"bicubic", "superres", "truth", "low"} <= options
+    assert {f"{key}-{name}" for key in sliders for name in options} <= pictures
+
+
+def test_maps_show_what_is_wrong(evaluation: Evaluation) -> None:
+    """A net that sharpens the noise leaves its trace where the recording is compared with the degraded prediction."""
+    content = evaluation.report.read_text(encoding="utf-8")
+    shown = len(evaluation.acquisitions)
+    assert content.count('alt="superres: error"') == content.count('alt="superres: recording"') == shown
+    assert content.count('alt="truth: recording"') == shown
+    assert 'alt="truth: error"' not in content
+
+
+def test_recordings_without_structure_are_in_the_report(evaluation: Evaluation) -> None:
+    """Sharpened interpolation makes more of noise than interpolation does."""
+    assert len(evaluation.controls) == 3
+    assert not any(control.is_passed for control in evaluation.controls)
+    assert "It shows more than was recorded" in evaluation.report.read_text(encoding="utf-8")
+    assert "| blank |" in evaluation.data.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def test_the_command_makes_the_same_report(folder: Path, evaluation: Evaluation) -> None:
+    words = shlex.split(evaluation.conventions["command"])
+    assert words[:2] == ["superres", "evaluate"]
+    settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+    again = load_config(
+        EvaluateConfig, None, settings, model=Path(words[2]), manifests=(words[words.index("--manifest") + 1],)
+    )
+    baselines = ["nearest", "bicubic", "lanczos", "richardson-lucy"]
+    assert again == config(folder, model=folder / "model.safetensors", baselines=baselines)
 
 
 def test_json_comes_back_equal(evaluation: Evaluation) -> None:
@@ -225,6 +266,17 @@ def test_a_model_on_another_grey_scale_is_pointed_out(
         assert model.si_psnr == pytest.approx(bicubic.si_psnr, abs=0.01)
         assert model.micro_ssim == pytest.approx(bicubic.micro_ssim, abs=1e-4)
         assert model.psnr < bicubic.psnr - 5
+
+
+def test_a_truth_too_noisy_to_tell_methods_apart_is_pointed_out(tmp_path: Path) -> None:
+    smooth = gaussian_filter(CAMERA[:256, :256].astype(np.float64), 4)
+    noisy = (smooth + np.random.default_rng(0).normal(0, 20, smooth.shape)).astype(np.float32)
+    write_manifest(tmp_path, {"id": "noisy", "high": [noisy]}, {"id": "clean", "high": [CELL]})
+    found = evaluate(config(tmp_path, factor=[1, 4, 4], degrade=DEGRADE), tmp_path / "out")
+    assert len(found.warnings) == 1 and found.warnings[0].startswith("noisy: noise in truth alone limits PSNR to about")
+    noisy_result, clean = found.acquisitions
+    assert noisy_result.psnr_ceiling == pytest.approx(20 * np.log10(noisy_result.data_range[0] / 20), abs=0.5)
+    assert (noisy_result.dtype, clean.dtype) == ("float32", "uint8")
 
 
 def test_unregistered_pairs_are_pointed_out(tmp_path: Path) -> None:
