@@ -30,7 +30,9 @@ DEFINITIONS = {
     "statistics": "the unit is the acquisition. Intervals are 95 % t intervals of paired differences between "
     "acquisitions; p values are of a two-sided sign-flip test on the same differences, over all patterns of signs up "
     f"to {EXACT_UP_TO} acquisitions and over {DRAWS} drawn from a fixed seed beyond, with Holm's correction over the "
-    "baselines for each figure, but not over the figures. Positive differences favour the model",
+    "baselines for each figure, but not over the figures. Intervals suppose that differences are normal, the test only "
+    "that chance favours neither side: of few acquisitions an interval may leave out 0 where the test cannot tell. "
+    "Positive differences favour the model",
     "precision": "truth is read as float32 from the data type given per acquisition, and scores are computed in "
     "float64; predictions are neither clipped, rounded nor rescaled",
     "missing": "planes of truth with NaN or infinite values and those that are constant in the scored part are left "
