@@ -55,10 +55,11 @@ DEFINITIONS = {
     "below 0.5: Tukey window of 0.25, means subtracted, rings averaged over the planes of an acquisition, smoothed "
     "over 3, searched from ring 4 on, 3 rings in a row below; 2 where it never falls. Noise in truth makes it coarser",
     "error_below, error_above": "sqrt(sum |X - G|^2 / sum |G|^2) of the spectra of prediction and truth (windowed as "
-    "for the resolution) up to the Nyquist frequency of the low image along Y and X, and beyond it; 0 is perfect, 1 is what "
-    "predicting nothing gives",
+    "for the resolution) up to the Nyquist frequency of the low image along Y and X, and beyond it; 0 is perfect, 1 is "
+    "what predicting nothing gives",
     "psnr_shifted, shift_y, shift_x": f"PSNR after the prediction is moved by up to {REACH:g} voxel along Y and X, in "
-    "steps of 0.01, to where it correlates best with truth (cubic spline), and that shift; beside the plain PSNR, never instead of it",
+    "steps of 0.01, to where it correlates best with truth (cubic spline), and that shift; beside the plain PSNR, "
+    "never instead of it",
     "nrmse": f"variant '{NRMSE_VARIANT}': root mean squared error over root mean square of truth",
     "slope, intercept, r2, intensity_ratio": "least-squares line prediction = slope * truth + "
     "intercept, its R^2, and total intensity of the prediction over that of truth",
