@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -64,6 +64,7 @@ def score_acquisition(
     At least one sample is needed. `warnings` are handed on to the result, with those that arise here.
     """
     ranges, ranges_from = data_ranges(acquisition, samples, setup=setup)
+    black = [_black([s.truth[c, z] for s in samples for z in s.scored], setup) for c in range(len(ranges))]
     views: dict[str, NDArray[Any]] = {}
     found: dict[str, _Summary] = {}
     notes = list(warnings)
@@ -71,7 +72,7 @@ def score_acquisition(
         predictions, view = _predictions(run, samples)
         if name in _SHOWN:
             views[name] = view
-        planes = _score_planes(samples, predictions, ranges, setup)
+        planes = _score_planes(samples, predictions, zip(ranges, black, strict=True), setup)
         notes += method_remarks(name, [plane.scores for plane in planes])
         found[name] = _summary(planes)
         finished(name)
@@ -166,15 +167,26 @@ def _predictions(run: Run, samples: Sequence[Sample]) -> tuple[list[NDArray[Any]
             raise ValueError(f"prediction {prediction.shape} for truth {sample.truth.shape} (CZYX)")
         kept.append(prediction[:, list(sample.scored)])
     middle = len(samples) // 2
-    return kept, kept[middle][0, len(samples[middle].scored) // 2]
+    return kept, kept[middle][0, len(samples[middle].scored) // 2].copy()  # a view would keep all the others
 
 
 def _score_planes(
-    samples: Sequence[Sample], predictions: Sequence[NDArray[Any]], ranges: Sequence[float], setup: Setup
+    samples: Sequence[Sample],
+    predictions: Sequence[NDArray[Any]],
+    channels: Iterable[tuple[float, float]],
+    setup: Setup,
 ) -> list[PlaneScore]:
-    """Score the planes of every channel; `predictions` hold the scored ones of each sample, (c, z, y, x)."""
+    """Score the planes of every channel.
+
+    Parameters
+    ----------
+    predictions : sequence of ndarray
+        The scored planes of each sample, (c, z, y, x).
+    channels : iterable of tuple
+        R and the black level of truth, per channel.
+    """
     found = []
-    for channel, data_range in enumerate(ranges):
+    for channel, (data_range, black) in enumerate(channels):
         pairs = [
             (sample.truth[channel, z], predicted[channel, i], sample.voxel_size)
             for sample, predicted in zip(samples, predictions, strict=True)
@@ -182,10 +194,10 @@ def _score_planes(
         ]
         usable = [(g, x, voxel_size) for g, x, voxel_size in pairs if np.isfinite(x).all()]
         found += [_NOTHING] * (len(pairs) - len(usable))
-        black = _black([g for g, _, _ in usable], setup), _black([x for _, x, _ in usable], setup)
+        levels = black, _black([x for _, x, _ in usable], setup)
         for g, x, voxel_size in usable:
             frame = Frame(data_range, setup.high_crop, setup.factor[1:], voxel_size[1:])
-            found.append(score_plane(g, x, frame, black=black))
+            found.append(score_plane(g, x, frame, black=levels))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import html.parser
 import json
@@ -22,7 +23,7 @@ from tifffile import imwrite
 
 from superres.config import EvaluateConfig, load_config
 from superres.errors import Cancelled, ConfigError, InputError
-from superres.evaluation import MODEL, Evaluation, evaluate, load_evaluation, protocol
+from superres.evaluation import MODEL, Evaluation, Scores, evaluate, load_evaluation, protocol
 from superres.evaluation.metrics import inner, psnr
 from superres.evaluation.results import HEADLINES, evaluation_to_json
 from superres.evaluation.upsampling import upsample
@@ -222,6 +223,11 @@ def test_methods_acquisitions_and_gains(evaluation: Evaluation) -> None:
     tuned = evaluation.conventions["tuned"]["richardson-lucy"]
     assert tuned["sigma"] > 0 and tuned["iterations"] >= 1
     assert evaluation.conventions["tuned_on"] == ["cell", "walls", "camera"]
+
+
+def test_every_figure_has_its_convention(evaluation: Evaluation) -> None:
+    defined = {name for names in evaluation.conventions["definitions"] for name in names.split(", ")}
+    assert {item.name for item in dataclasses.fields(Scores)} <= defined
 
 
 def test_one_micro_ssim_factor_per_method_is_stated(evaluation: Evaluation) -> None:
