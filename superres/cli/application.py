@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from superres.cli import output
+from superres.cli import evaluation_output, output
 from superres.cli.output import ERR
 from superres.cli.progress import ProgressDisplay
 from superres.errors import SuperresError
@@ -92,4 +92,4 @@ def demo(
         from superres.demo import run_demo
 
         result = run_demo(out, quick=quick, progress=progress)
-    output.show_demo(result)
+    evaluation_output.show_demo(result)

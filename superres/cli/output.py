@@ -21,8 +21,6 @@ from rich.text import Text
 from superres.cli.progress import figure_text
 
 if TYPE_CHECKING:
-    from superres.demo import DemoResult
-    from superres.evaluation import Evaluation, Scores
     from superres.inference import UpscaleSummary
     from superres.modelfile import ModelFile
     from superres.training import TrainResult
@@ -248,51 +246,3 @@ def show_failures(failures: Mapping[Path, str] | Mapping[str, str], total: int) 
     for source, message in failures.items():
         table.add_row(Text(str(source)), Text(message.removeprefix(f"{source}: ")))
     ERR.print(table)
-
-
-def show_evaluation(evaluation: Evaluation, *, as_json: bool) -> None:
-    """Print the scores per acquisition, the gain over the reference, and where the report lies."""
-    if as_json:
-        figures = json.loads(evaluation.data.read_text(encoding="utf-8"))
-        print_json({"report": evaluation.report, "data": evaluation.data, **figures})
-        return
-    _show_scores(evaluation)
-    show_facts("Written", {"report": str(evaluation.report), "figures": str(evaluation.data)})
-
-
-def _show_scores(evaluation: Evaluation) -> None:
-    """Print a table, two lines a cell: PSNR in dB above SSIM, the best of the row in bold green."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption="PSNR in dB, and SSIM below", caption_justify="left")
-    table.add_column("acquisition", overflow="fold", min_width=12)
-    for method in evaluation.methods:
-        table.add_column(method.replace("-", "-\n"), justify="right", min_width=6)
-    for number, acquisition in enumerate(evaluation.acquisitions, start=1):
-        is_last = number == len(evaluation.acquisitions)
-        table.add_row(Text(acquisition.id), *_cells(evaluation.methods, acquisition.scores), end_section=is_last)
-    if len(evaluation.acquisitions) > 1:
-        table.add_row("mean", *_cells(evaluation.methods, evaluation.mean))
-    OUT.print(table)
-    for warning in evaluation.warnings:
-        print_message(ERR, "warning: ", "bold yellow", warning)
-    gain = evaluation.gains.get(evaluation.reference)
-    if gain is not None:
-        spread = "" if math.isnan(gain.psnr.low) else f", 95 % {gain.psnr.low:+.2f} to {gain.psnr.high:+.2f}"
-        line = f"{gain.psnr.mean:+.2f} dB{spread}; higher on {gain.wins} of {gain.psnr.n} acquisitions"
-        print_message(OUT, f"superres over {evaluation.reference}: ", "cyan", line)
-
-
-def _cells(methods: Sequence[str], scores: Mapping[str, Scores]) -> list[Text]:
-    best = [max((getattr(scores[method], metric) for method in methods), default=0.0) for metric in ("psnr", "ssim")]
-
-    def cell(one: Scores) -> Text:
-        marks = ["bold green" if value >= top else "" for value, top in zip((one.psnr, one.ssim), best, strict=True)]
-        return Text.assemble((f"{one.psnr:.2f}", marks[0]), "\n", (f"{one.ssim:.3f}", marks[1] or "dim"))
-
-    return [cell(scores[method]) for method in methods]
-
-
-def show_demo(result: DemoResult) -> None:
-    """Print the scores of the demo and where everything lies."""
-    _show_scores(result.evaluation)
-    facts = {"store": result.store, "picture": result.picture, "report": result.report, "model": result.model}
-    show_facts("Made", {name: str(path) for name, path in facts.items()})

@@ -142,11 +142,25 @@ def check_pair(low: Volume, high: Volume, *, factor: Triple) -> None:
     """
     expected = (*low.shape[:2], *(size * f for size, f in zip(low.shape[2:], factor, strict=True)))
     if high.shape != expected:
+        fitting = factor_between(low.shape[2:], high.shape[2:])
+        if fitting is not None and fitting != tuple(factor):
+            wanted = ",".join(str(f) for f in fitting)
+            raise InputError(
+                f"{high.source}: [{wanted}] times as large along Z, Y, X as {low.source}, but factor is "
+                f"{list(factor)}; give --set factor=[{wanted}], or a model of that factor"
+            )
         raise InputError(
             f"{high.source}: shape {_times(high.shape)} (TCZYX) does not go with {low.source}, shape "
             f"{_times(low.shape)}; at factor {list(factor)} it must be {_times(expected)}: crop the images, or give "
             "the factor of this pair, or have the overlap measured with 'superres data register'"
         )
+
+
+def factor_between(small: tuple[int, ...], large: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return by which whole factors one shape is larger than another, axis by axis; None when there are none."""
+    if len(small) != len(large) or any(a == 0 or b % a for a, b in zip(small, large, strict=True)):
+        return None
+    return tuple(b // a for a, b in zip(small, large, strict=True))
 
 
 def _require_same_shape(low: NDArray[Any], high: NDArray[Any]) -> None:

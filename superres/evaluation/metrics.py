@@ -1,7 +1,8 @@
 """Figures of one predicted plane against truth.
 
 Everything is computed in float64 with a data range that the caller states; nothing is inferred from a dtype, and
-nothing is rescaled, rounded or clipped before it is scored.
+nothing is rescaled, rounded or clipped before it is scored. Planes on different grids, NaN and infinite values are
+refused by name. Similarity, spectra and shifts have files of their own beside this one.
 """
 
 from __future__ import annotations
@@ -14,10 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.metrics import structural_similarity
 
-SSIM_WINDOW = 11
-"""Side of the SSIM window in pixels: a Gaussian of sigma 1.5 cut at 3.5 sigma."""
+from superres.errors import InputError
+from superres.evaluation.planes import paired, require_range
 
 NRMSE_VARIANT: Literal["euclidean"] = "euclidean"
 """The variant of NRMSE that reports give."""
@@ -25,7 +25,7 @@ NRMSE_VARIANT: Literal["euclidean"] = "euclidean"
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """How well one prediction, or the mean over several, agrees with truth.
+    """How well one prediction, or the mean over several, agrees with truth; NaN where a figure has no value.
 
     Parameters
     ----------
@@ -40,6 +40,16 @@ class Scores:
         A quantitative method has slope 1 and intercept 0, which scale-invariant figures do not show.
     intensity_ratio : float
         Total intensity of the prediction over that of truth.
+    ms_ssim : float
+        Multi-scale SSIM; no value for planes of less than 176 voxels a side.
+    micro_ssim : float
+        SSIM after black is subtracted and one factor per method, fitted on all images of an evaluation.
+    resolution : float
+        Period in voxels down to which prediction and truth correlate by more than 0.5; 2 is the finest.
+    error_below, error_above : float
+        Relative spectral error below and above the Nyquist frequency of the low image.
+    psnr_shifted, shift_y, shift_x : float
+        PSNR after the best shift of up to a voxel, and that shift of the prediction in voxels.
     """
 
     psnr: float
@@ -50,11 +60,20 @@ class Scores:
     intercept: float
     r2: float
     intensity_ratio: float
+    ms_ssim: float = math.nan
+    micro_ssim: float = math.nan
+    resolution: float = math.nan
+    error_below: float = math.nan
+    error_above: float = math.nan
+    psnr_shifted: float = math.nan
+    shift_y: float = math.nan
+    shift_x: float = math.nan
 
 
 def psnr(truth: NDArray[Any], prediction: NDArray[Any], *, data_range: float) -> float:
     """Return the peak signal-to-noise ratio, 10 log10(R^2 / MSE), in decibel; infinite for identical images."""
-    g, x = _pair(truth, prediction)
+    require_range(data_range)
+    g, x = paired(truth, prediction)
     return _decibel(data_range, float(np.mean((g - x) ** 2)))
 
 
@@ -62,26 +81,22 @@ def si_psnr(truth: NDArray[Any], prediction: NDArray[Any], *, data_range: float)
     """Return the PSNR after the best gain and offset of the prediction, in decibel.
 
     With g = truth - mean, x = prediction - mean and a = <g, x> / <x, x> it is 20 log10(R / rms(g - a x)), the
-    range-invariant form of content-aware restoration (Weigert et al. 2018, Nat Methods 15:1090).
+    range-invariant form of content-aware restoration (Weigert et al. 2018, Nat Methods 15:1090). A constant prediction
+    scores as the mean of truth does.
+
+    Raises
+    ------
+    InputError
+        When truth is constant: any prediction times 0 would fit it.
     """
-    g, x = _pair(truth, prediction)
+    require_range(data_range)
+    g, x = paired(truth, prediction)
+    if np.ptp(g) == 0:
+        raise InputError(f"truth is constant ({g.flat[0]:g}), structure expected; leave the plane out")
     g, x = g - g.mean(), x - x.mean()
     power = float(np.vdot(x, x))
     gain = float(np.vdot(g, x)) / power if power > 0 else 0.0
     return _decibel(data_range, float(np.mean((g - gain * x) ** 2)))
-
-
-def ssim(truth: NDArray[Any], prediction: NDArray[Any], *, data_range: float) -> float:
-    """Return the mean structural similarity of two planes, (y, x), both sides at least `SSIM_WINDOW` pixels.
-
-    Settings of Wang et al. 2004 (IEEE TIP 13:600): Gaussian window of sigma 1.5, K1 0.01, K2 0.03, population
-    covariance; the mean leaves out the 5 pixels at every border, where the window is incomplete.
-    """
-    g, x = _pair(truth, prediction)
-    value = structural_similarity(  # type: ignore[no-untyped-call]
-        g, x, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=data_range
-    )
-    return float(value)
 
 
 def nrmse(
@@ -98,18 +113,22 @@ def nrmse(
     variant : str
         The norm: "euclidean" the root mean square of truth, "mean" its mean, "range" the data range given.
     """
-    g, x = _pair(truth, prediction)
+    g, x = paired(truth, prediction)
     rmse = math.sqrt(float(np.mean((g - x) ** 2)))
     if variant == "range":
         if data_range is None:
             raise ValueError("nrmse: variant 'range' needs data_range")
+        require_range(data_range)
         return _ratio(rmse, data_range)
     return _ratio(rmse, math.sqrt(float(np.mean(g**2))) if variant == "euclidean" else float(g.mean()))
 
 
 def line_fit(truth: NDArray[Any], prediction: NDArray[Any]) -> tuple[float, float, float]:
-    """Return slope, intercept and R^2 of the least-squares line prediction = slope * truth + intercept."""
-    g, x = _pair(truth, prediction)
+    """Return slope, intercept and R^2 of the least-squares line prediction = slope * truth + intercept.
+
+    NaN where it has none: all three for a constant truth, R^2 for a constant prediction.
+    """
+    g, x = paired(truth, prediction)
     mean_g, mean_x = float(g.mean()), float(x.mean())
     var_g, var_x = float(np.mean((g - mean_g) ** 2)), float(np.mean((x - mean_x) ** 2))
     covariance = float(np.mean((g - mean_g) * (x - mean_x)))
@@ -117,48 +136,22 @@ def line_fit(truth: NDArray[Any], prediction: NDArray[Any]) -> tuple[float, floa
     return slope, mean_x - slope * mean_g, _ratio(covariance**2, var_g * var_x)
 
 
-def score(truth: NDArray[Any], prediction: NDArray[Any], *, data_range: float, crop: tuple[int, int]) -> Scores:
-    """Score one plane.
-
-    Parameters
-    ----------
-    truth, prediction : ndarray
-        (y, x), the same shape, on the same grey scale.
-    data_range : float
-        R of PSNR and SSIM, in grey levels.
-    crop : tuple of int
-        Pixels left out at every border along Y and X.
-    """
-    g, x = inner(truth, crop), inner(prediction, crop)
-    slope, intercept, r2 = line_fit(g, x)
-    return Scores(
-        psnr=psnr(g, x, data_range=data_range),
-        si_psnr=si_psnr(g, x, data_range=data_range),
-        ssim=ssim(g, x, data_range=data_range),
-        nrmse=nrmse(g, x, variant=NRMSE_VARIANT),
-        slope=slope,
-        intercept=intercept,
-        r2=r2,
-        intensity_ratio=_ratio(float(np.sum(x, dtype=np.float64)), float(np.sum(g, dtype=np.float64))),
-    )
+def total_ratio(truth: NDArray[Any], prediction: NDArray[Any]) -> float:
+    """Return the total intensity of the prediction over that of truth; NaN when truth sums to 0."""
+    g, x = paired(truth, prediction)
+    return _ratio(float(x.sum()), float(g.sum()))
 
 
 def inner(plane: NDArray[Any], crop: tuple[int, int]) -> NDArray[Any]:
-    """Leave out `crop` pixels at every border of a plane, (..., y, x)."""
+    """Leave out `crop` voxels at every border of a plane, (..., y, x)."""
     (cy, cx), (y, x) = crop, plane.shape[-2:]
     return plane[..., cy : y - cy, cx : x - cx]
 
 
 def mean_scores(scores: Sequence[Scores]) -> Scores:
-    """Average every figure over at least one score."""
+    """Average every figure over at least one score; one without a value leaves the mean without."""
     names = [item.name for item in dataclasses.fields(Scores)]
     return Scores(**{name: math.fsum(getattr(s, name) for s in scores) / len(scores) for name in names})
-
-
-def _pair(truth: NDArray[Any], prediction: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    if truth.shape != prediction.shape:
-        raise ValueError(f"truth {truth.shape} and prediction {prediction.shape} differ in shape")
-    return truth.astype(np.float64), prediction.astype(np.float64)
 
 
 def _decibel(data_range: float, squared_error: float) -> float:

@@ -21,12 +21,12 @@ from superres.evaluation.baselines import (
     tune_gaussian,
     tune_richardson_lucy,
 )
+from superres.evaluation.controls import Control, negative_controls
 from superres.evaluation.conventions import describe_run
-from superres.evaluation.exhibits import Exhibit
 from superres.evaluation.report import write_report
-from superres.evaluation.results import MODEL, AcquisitionResult, Evaluation, gains_over, mean_over_acquisitions
+from superres.evaluation.results import MODEL, Evaluation, gains_over, mean_over_acquisitions
 from superres.evaluation.sampling import Sample, Setup, draw_samples, evenly, misregistered
-from superres.evaluation.scoring import Run, data_ranges, score_acquisition
+from superres.evaluation.scoring import Run, Scored, data_ranges, score_acquisition, with_micro_ssim
 from superres.inference import Predictor, load_model
 from superres.modelfile import ModelHeader, read_model_header
 from superres.progress import Progress, ProgressCallback, silent
@@ -56,7 +56,7 @@ def evaluate(config: EvaluateConfig, out: Path, *, progress: ProgressCallback = 
     config : EvaluateConfig
         What is scored. Without a model only baselines are, and `factor` must be given.
     out : Path
-        Folder for ``report.json`` and ``report.html``; those that lie there are replaced.
+        Folder for ``report.html``, ``.json``, ``.md`` and ``.csv``; those that lie there are replaced.
 
     Raises
     ------
@@ -76,7 +76,8 @@ def evaluate(config: EvaluateConfig, out: Path, *, progress: ProgressCallback = 
     runs = {name: _baseline_run(name, setup, tuned) for name in methods}
     if predictor is not None:
         runs[MODEL] = _model_run(predictor)
-    results, skipped, exhibits = _score_all(chosen, setup, runs, progress)
+    scored, skipped = _score_all(chosen, setup, runs, progress)
+    results, factors = with_micro_ssim(scored)
     evaluation = Evaluation(
         report=out / "report.html",
         data=out / "report.json",
@@ -94,10 +95,38 @@ def evaluate(config: EvaluateConfig, out: Path, *, progress: ProgressCallback = 
             tuned=tuned,
             tuned_on=tuned_on,
             methods=methods,
+            micro_ssim_factors=factors,
         ),
+        controls=()
+        if predictor is None or header is None
+        else _controls(predictor, _steps(config, header), config.seed),
     )
-    write_report(evaluation, exhibits)
+    write_report(evaluation, [one.exhibit for one in scored])
     return evaluation
+
+
+def control(model: Path, *, device: str = "auto", seed: int = 0) -> tuple[Control, ...]:
+    """Give a model recordings without structure, made by the degradation that it was trained with; needs no images.
+
+    Raises
+    ------
+    ModelFileError
+        When the model file cannot be read, or tells of no noise, as after a training with real pairs.
+    """
+    header = read_model_header(model)
+    found = _controls(load_model(model, device), _steps_of(header, model), seed)
+    if not found:
+        raise ModelFileError(
+            f"{model}: trained without simulated noise, so recordings without structure cannot be made for it; "
+            "recordings of an empty field, upscaled with it, show the same"
+        )
+    return found
+
+
+def _controls(predictor: Predictor, steps: tuple[DegradeStep, ...], seed: int) -> tuple[Control, ...]:
+    """Give the model recordings without structure, where it is known what noise recordings have."""
+    is_noisy = any(step.poisson is not None or step.read_noise is not None for step in steps)
+    return negative_controls(predictor, steps, seed=seed) if is_noisy else ()
 
 
 def plan(config: EvaluateConfig, header: ModelHeader | None, *, acquisitions: Sequence[Acquisition]) -> Setup:
@@ -116,9 +145,7 @@ def plan(config: EvaluateConfig, header: ModelHeader | None, *, acquisitions: Se
             f"{config.model}: the model upscales by {list(header.factor)}, but factor is {list(factor)}; leave factor "
             "out of the settings"
         )
-    steps = config.degrade
-    if steps is None:
-        steps = () if header is None else _steps_of(header, config.model)
+    steps = _steps(config, header)
     needy = [acquisition.id for acquisition in acquisitions if not acquisition.low]
     if needy and not steps:
         raise ConfigError(
@@ -138,6 +165,13 @@ def plan(config: EvaluateConfig, header: ModelHeader | None, *, acquisitions: Se
         seed=config.seed,
         whole_stacks=factor[0] > 1 or (header is not None and header.receptive_radius[0] > 0),
     )
+
+
+def _steps(config: EvaluateConfig, header: ModelHeader | None) -> tuple[DegradeStep, ...]:
+    """Return how low images are made: as the settings say, or else as in the model's training."""
+    if config.degrade is not None:
+        return config.degrade
+    return () if header is None else _steps_of(header, config.model)
 
 
 def _steps_of(header: ModelHeader, path: Path | None) -> tuple[DegradeStep, ...]:
@@ -184,9 +218,10 @@ def _model_run(predictor: Predictor) -> Run:
 
 def _score_all(
     chosen: Sequence[_Chosen], setup: Setup, runs: dict[str, Run], progress: ProgressCallback
-) -> tuple[list[AcquisitionResult], dict[str, str], list[Exhibit]]:
+) -> tuple[list[Scored], dict[str, str]]:
     """Score every acquisition; those that cannot be scored are named with the reason."""
-    results, skipped, exhibits = [], {}, []
+    found: list[Scored] = []
+    skipped: dict[str, str] = {}
     for index, entry in enumerate(chosen):
         done = 0
 
@@ -206,19 +241,19 @@ def _score_all(
         warnings += misregistered(entry.acquisition, samples, setup)
         if entry.trained_on:
             warnings.append("the model was trained on this acquisition: its figures say nothing about new images")
-        scored = score_acquisition(
-            entry.acquisition,
-            samples,
-            manifest=entry.manifest,
-            setup=setup,
-            runs=runs,
-            warnings=warnings,
-            finished=finished,
+        found.append(
+            score_acquisition(
+                entry.acquisition,
+                samples,
+                manifest=entry.manifest,
+                setup=setup,
+                runs=runs,
+                warnings=warnings,
+                finished=finished,
+            )
         )
-        results.append(scored.result)
-        exhibits.append(scored.exhibit)
     progress(Progress("evaluate", len(chosen), len(chosen), "acquisitions"))
-    return results, skipped, exhibits
+    return found, skipped
 
 
 def _tune(

@@ -28,6 +28,9 @@ Threshold = Literal["1/7", "0.5", "half-bit", "one-bit", "3-sigma"]
 FIXED: dict[str, float] = {"1/7": 1 / 7, "0.5": 0.5}
 # Bits of information per Fourier pixel to signal-to-noise ratio: 2**(2 bits) = 1 + SNR, shared by two half data sets.
 _INFORMATION = {"half-bit": 0.2071, "one-bit": 0.5}
+SMALLEST_SIDE = 16
+"""Sides that an image must have at least, in voxels."""
+
 # Share of every axis that the window tapers off.
 _TAPER = 0.25
 # The first rings hold a few Fourier pixels, on which every threshold is passed or failed by chance.
@@ -115,18 +118,34 @@ def fourier_correlation(
         When shapes differ, or an image is too small, constant or holds NaN.
     """
     _check(first, second)
-    shape = first.shape
+    return correlate_spectra(windowed_spectrum(first), windowed_spectrum(second), first.shape, spacing=spacing)
+
+
+def correlate_spectra(
+    first: NDArray[np.complex128],
+    second: NDArray[np.complex128],
+    shape: tuple[int, ...],
+    *,
+    spacing: Sequence[float] | None = None,
+) -> Correlation:
+    """Correlate two images of one shape whose `windowed_spectrum` is known; see `fourier_correlation`."""
     steps = np.ones(len(shape)) if spacing is None else np.asarray(spacing, dtype=np.float64)
-    a, b = (_spectrum(image) for image in (first, second))
     width = 1 / min(n * step for n, step in zip(shape, steps, strict=True))
     rings, weight = _rings(shape, steps, width)
     inside = round(0.5 / float(steps.max()) / width)
-    cross = _sums((a * b.conj()).real, rings, weight, inside)
-    power = _sums(_power(a), rings, weight, inside) * _sums(_power(b), rings, weight, inside)
+    cross = _sums((first * second.conj()).real, rings, weight, inside)
+    power = _sums(_power(first), rings, weight, inside) * _sums(_power(second), rings, weight, inside)
     count = _sums(None, rings, weight, inside)
     # Signal-free spectra (a bandlimited image beyond its band) have no correlation to speak of.
     correlation = np.divide(cross, np.sqrt(power), out=np.zeros_like(cross), where=power > 0)
     return Correlation(np.arange(inside + 1) * width, correlation, count)
+
+
+def mean_correlation(correlations: Sequence[Correlation]) -> Correlation:
+    """Average curves, at least one, ring by ring on the rings of the one that has the fewest."""
+    coarsest = min(correlations, key=lambda one: len(one.frequency))
+    curves = [np.interp(coarsest.frequency, one.frequency, one.correlation) for one in correlations]
+    return Correlation(coarsest.frequency, np.mean(curves, axis=0), coarsest.count * len(correlations))
 
 
 def reference_correlation(correlation: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -203,7 +222,7 @@ def rolling_resolution(
 def _check(first: NDArray[Any], second: NDArray[Any]) -> None:
     if first.shape != second.shape:
         raise InputError(f"images of shape {first.shape} and {second.shape} found, the same grid expected")
-    if first.ndim not in (2, 3) or min(first.shape) < 16:
+    if first.ndim not in (2, 3) or min(first.shape) < SMALLEST_SIDE:
         raise InputError(f"image of shape {first.shape} found, a plane or volume of at least 16 voxels a side expected")
     for image in (first, second):
         if not np.isfinite(image).all():
@@ -212,7 +231,8 @@ def _check(first: NDArray[Any], second: NDArray[Any]) -> None:
             raise InputError("a constant image found; there is no structure whose resolution could be measured")
 
 
-def _spectrum(image: NDArray[Any]) -> NDArray[np.complex128]:
+def windowed_spectrum(image: NDArray[Any]) -> NDArray[np.complex128]:
+    """Return the transform, as of ``rfftn``, of an image without its mean, its borders tapered (Tukey, 0.25)."""
     values = image.astype(np.float64)
     values -= values.mean()
     for axis, size in enumerate(image.shape):

@@ -6,23 +6,54 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from scipy.special import stdtrit
+import numpy as np
+from numpy.typing import NDArray
 
 from superres.errors import InputError, MissingFileError
+from superres.evaluation.controls import Control
 from superres.evaluation.metrics import Scores, mean_scores
+from superres.evaluation.statistics import DRAWS, EXACT_UP_TO, Comparison, Interval, compare, too_few
 
-SCHEMA = "superres-report-1"
+SCHEMA = "superres-report-2"
 MODEL = "superres"
 """The name of the model's row in every table."""
 
-LARGER_IS_BETTER = {"psnr": True, "si_psnr": True, "ssim": True, "nrmse": False}
+LARGER_IS_BETTER = {
+    "psnr": True,
+    "si_psnr": True,
+    "ssim": True,
+    "ms_ssim": True,
+    "micro_ssim": True,
+    "resolution": False,
+    "nrmse": False,
+    "error_below": False,
+    "error_above": False,
+}
 """The figures that are compared between methods."""
 
-Metric = Literal["psnr", "si_psnr", "ssim", "nrmse"]
+Metric = Literal[
+    "psnr", "si_psnr", "ssim", "ms_ssim", "micro_ssim", "resolution", "nrmse", "error_below", "error_above"
+]
+Headline = Literal["psnr", "si_psnr", "ssim", "micro_ssim", "resolution"]
+
+HEADLINES: tuple[Headline, ...] = get_args(Headline)
+"""The figures in which the model is tested against the baselines."""
+
+NAMES: dict[Headline, str] = {
+    "psnr": "PSNR",
+    "si_psnr": "SI-PSNR",
+    "ssim": "SSIM",
+    "micro_ssim": "MicroSSIM",
+    "resolution": "Resolution (FRC with truth)",
+}
+"""What the headline figures are called."""
+
+FREQUENCIES: NDArray[np.float64] = np.arange(51) / 100
+"""Cycles per voxel at which reports give the correlation with truth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +80,15 @@ class AcquisitionResult:
         How R was obtained.
     scores : mapping
         Method to scores.
+    resolution_um : mapping
+        Method to its resolution in micrometre; NaN where the voxel size is unknown.
+    correlation : mapping
+        Method to its Fourier ring correlation with truth at `FREQUENCIES`; empty for planes too small, NaN beyond the
+        Nyquist frequency of the coarser axis.
+    dtype : str
+        Of the first truth plane in its file.
+    psnr_ceiling : float
+        About the PSNR that noise in truth alone allows, measured on one plane; NaN where it cannot be measured.
     warnings : tuple of str
         What was left out or looks wrong.
     """
@@ -65,26 +105,30 @@ class AcquisitionResult:
     data_range: tuple[float, ...]
     data_range_from: str
     scores: Mapping[str, Scores]
+    resolution_um: Mapping[str, float] = field(default_factory=dict)
+    correlation: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    dtype: str = ""
+    psnr_ceiling: float = math.nan
     warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
-    """Mean of paired differences over `n` acquisitions, and its 95 % interval; NaN bounds for fewer than two."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-
-@dataclass(frozen=True, slots=True)
 class Gain:
-    """By how much the model is better than one baseline; `wins` counts acquisitions with the higher PSNR."""
+    """By how much the model is better than one baseline, in each of `HEADLINES`.
 
-    psnr: Interval
-    ssim: Interval
-    wins: int
+    Differences are signed so that positive ones favour the model: for the resolution, voxels by which it is finer.
+    """
+
+    psnr: Comparison
+    si_psnr: Comparison
+    ssim: Comparison
+    micro_ssim: Comparison
+    resolution: Comparison
+
+    def of(self, metric: Headline) -> Comparison:
+        """Return the comparison in one figure."""
+        found: Comparison = getattr(self, metric)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +153,9 @@ class Evaluation:
         Baseline to the model's gain over it; empty without a model.
     conventions : mapping
         Everything that a figure depends on, JSON-able.
+    controls : tuple of Control
+        What the model makes of recordings without structure; empty without a model or without noise in its
+        degradation.
     """
 
     report: Path
@@ -120,6 +167,7 @@ class Evaluation:
     mean: Mapping[str, Scores]
     gains: Mapping[str, Gain]
     conventions: Mapping[str, Any]
+    controls: tuple[Control, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -137,26 +185,39 @@ def mean_over_acquisitions(acquisitions: Sequence[AcquisitionResult], methods: S
 
 
 def gains_over(acquisitions: Sequence[AcquisitionResult], baselines: Sequence[str]) -> dict[str, Gain]:
-    """Compare the model with every baseline, pairing by acquisition."""
-    gains = {}
-    for name in baselines:
-        psnr = [_difference(a.scores[MODEL].psnr, a.scores[name].psnr) for a in acquisitions]
-        ssim = [a.scores[MODEL].ssim - a.scores[name].ssim for a in acquisitions]
-        gains[name] = Gain(paired_interval(psnr), paired_interval(ssim), sum(value > 0 for value in psnr))
-    return gains
+    """Compare the model with every baseline, pairing by acquisition; Holm's correction is over the baselines."""
+    found = {
+        metric: compare([[_advantage(a, name, metric) for a in acquisitions] for name in baselines])
+        for metric in HEADLINES
+    }
+    return {
+        name: Gain(**{metric: comparisons[place] for metric, comparisons in found.items()})
+        for place, name in enumerate(baselines)
+    }
 
 
-def paired_interval(differences: Sequence[float]) -> Interval:
-    """Return the mean and its 95 % t interval; the unit is the acquisition, never the patch."""
-    n = len(differences)
-    if n == 0:
-        return Interval(math.nan, math.nan, math.nan, 0)
-    mean = math.fsum(differences) / n
-    if n == 1 or not math.isfinite(mean):
-        return Interval(mean, math.nan, math.nan, n)
-    deviation = math.sqrt(math.fsum((d - mean) ** 2 for d in differences) / (n - 1))
-    half = float(stdtrit(n - 1, 0.975)) * deviation / math.sqrt(n)
-    return Interval(mean, mean - half, mean + half, n)
+def verdict(evaluation: Evaluation) -> tuple[str, ...]:
+    """Say in plain words what the comparison with the baselines shows, a sentence per headline figure."""
+    if not evaluation.gains:
+        return ("Baselines only: no model was scored, so there is nothing to compare.",)
+    few = too_few(len(evaluation.acquisitions), len(evaluation.gains))
+    if few:
+        return (few,)
+    drawn = f" p values are from {DRAWS} drawn patterns of signs." if len(evaluation.acquisitions) > EXACT_UP_TO else ""
+    return tuple(_sentence(metric, evaluation.gains) + drawn for metric in HEADLINES)
+
+
+def _sentence(metric: Headline, gains: Mapping[str, Gain]) -> str:
+    groups: dict[str, list[str]] = {"better than": [], "worse than": [], "not shown to differ from": []}
+    for name, gain in gains.items():
+        found = gain.of(metric)
+        better = "better than" if found.interval.mean > 0 else "worse than"
+        group = better if found.is_significant else "not shown to differ from"
+        groups[group].append(f"{name} (p {found.p_holm:.2g})")
+    parts = [f"{words} {', '.join(names)}" for words, names in groups.items() if names]
+    counts = {gain.of(metric).interval.n for gain in gains.values()}
+    n = str(counts.pop()) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+    return f"{NAMES[metric]}, {n} acquisitions: {MODEL} is {'; '.join(parts)}."
 
 
 def best_methods(scores: Mapping[str, Scores], metric: Metric) -> set[str]:
@@ -170,7 +231,8 @@ def best_methods(scores: Mapping[str, Scores], metric: Metric) -> set[str]:
 
 def evaluation_to_json(evaluation: Evaluation) -> str:
     """Write every figure and convention; NaN and infinity become the strings "nan", "inf" and "-inf"."""
-    content = dataclasses.asdict(evaluation) | {"warnings": list(evaluation.warnings)}
+    content = dataclasses.asdict(evaluation)
+    content |= {"warnings": evaluation.warnings, "verdict": verdict(evaluation), "frequencies": FREQUENCIES.tolist()}
     del content["report"], content["data"]
     return json.dumps({"schema": SCHEMA} | _plain(content), indent=1, allow_nan=False) + "\n"
 
@@ -202,12 +264,16 @@ def load_evaluation(path: Path) -> Evaluation:
         mean={name: _scores(entry) for name, entry in content["mean"].items()},
         gains={name: _gain(entry) for name, entry in content["gains"].items()},
         conventions=content["conventions"],
+        controls=tuple(Control(**entry) for entry in content["controls"]),
     )
 
 
-def _difference(a: float, b: float) -> float:
-    """Subtract decibels; two perfect images differ by nothing."""
-    return 0.0 if a == b else a - b
+def _advantage(acquisition: AcquisitionResult, baseline: str, metric: Headline) -> float:
+    """Return by how much the model is better; two perfect images differ by nothing."""
+    a, b = (getattr(acquisition.scores[name], metric) for name in (MODEL, baseline))
+    if a == b:
+        return 0.0
+    return float(a - b if LARGER_IS_BETTER[metric] else b - a)
 
 
 def _plain(value: Any) -> Any:
@@ -225,16 +291,21 @@ def _scores(entry: Mapping[str, Any]) -> Scores:
     return Scores(**{name: float(value) for name, value in entry.items()})
 
 
-def _interval(entry: Mapping[str, Any]) -> Interval:
-    return Interval(float(entry["mean"]), float(entry["low"]), float(entry["high"]), entry["n"])
+def _comparison(entry: Mapping[str, Any]) -> Comparison:
+    bounds = {name: float(entry["interval"][name]) for name in ("mean", "low", "high")}
+    interval = Interval(**bounds, n=entry["interval"]["n"])
+    return Comparison(interval, entry["wins"], float(entry["p"]), float(entry["p_holm"]))
 
 
 def _gain(entry: Mapping[str, Any]) -> Gain:
-    return Gain(_interval(entry["psnr"]), _interval(entry["ssim"]), entry["wins"])
+    return Gain(**{metric: _comparison(entry[metric]) for metric in HEADLINES})
 
 
 def _acquisition(entry: Mapping[str, Any]) -> AcquisitionResult:
     tuples = {name: tuple(entry[name]) for name in ("planes", "shape", "voxel_size", "warnings")}
     ranges = tuple(float(value) for value in entry["data_range"])
     scores = {name: _scores(value) for name, value in entry["scores"].items()}
-    return AcquisitionResult(**{**entry, **tuples, "data_range": ranges, "scores": scores})
+    um = {name: float(value) for name, value in entry["resolution_um"].items()}
+    curves = {name: tuple(float(value) for value in curve) for name, curve in entry["correlation"].items()}
+    found: dict[str, Any] = {"data_range": ranges, "scores": scores, "resolution_um": um, "correlation": curves}
+    return AcquisitionResult(**{**entry, **tuples, **found, "psnr_ceiling": float(entry["psnr_ceiling"])})

@@ -22,7 +22,8 @@ from superres.datasets.pairs import match_intensity, open_pair
 from superres.datasets.registration import CERTAIN, TOLERATED, PlaneShift, register_images
 from superres.degrade import degrade_image
 from superres.errors import InputError
-from superres.evaluation.metrics import SSIM_WINDOW, inner
+from superres.evaluation.metrics import inner
+from superres.evaluation.similarity import SSIM_WINDOW
 from superres.volumes import Volume, measure_intensity, measure_intensity_of, open_volume
 
 Triple = tuple[int, int, int]
@@ -85,6 +86,11 @@ class Sample:
         Grey level without light, per channel.
     voxel_size : tuple of float or None
         ZYX of `truth` in micrometre.
+    grey_ranges : tuple of (tuple of float)
+        Black and top of the range of each channel, to which the noise of low images that were made refers; empty for
+        real pairs.
+    dtype : str
+        Of truth in its file.
     """
 
     low: NDArray[np.float32]
@@ -93,6 +99,8 @@ class Sample:
     labels: tuple[str, ...]
     black: tuple[float, ...]
     voxel_size: VoxelSize
+    grey_ranges: tuple[tuple[float, float], ...]
+    dtype: str
 
 
 class _Place(NamedTuple):
@@ -158,11 +166,11 @@ def draw_samples(acquisition: Acquisition, setup: Setup) -> tuple[list[Sample], 
 
 
 def misregistered(acquisition: Acquisition, samples: Sequence[Sample], setup: Setup) -> list[str]:
-    """Say which real pairs, whose shift nobody stated, lie further than a quarter of a high voxel from each other.
+    """Say which real pairs lie further than a quarter of a high voxel from each other, after any shift that is stated.
 
-    The middle plane of each sample is measured, in the channel that registers best; a stated shift has been applied.
+    The middle plane of each sample is measured, in the channel that registers best.
     """
-    if not acquisition.low or any(shift is not None for shift in acquisition.shifts):
+    if not acquisition.low:
         return []
     fz = setup.factor[0]
     lines = []
@@ -291,6 +299,7 @@ def _fault(image: NDArray[Any] | None, name: str) -> str:
 
 def _sample(acquisition: Acquisition, recording: _Recording, planes: _Planes, *, place: _Place, setup: Setup) -> Sample:
     voxel_size = acquisition.voxel_size if any(acquisition.voxel_size) else recording.high.voxel_size
+    ranges: list[tuple[float, float]] = []
     if planes.low is None:
         truth = planes.truth.astype(np.float32)
         ranges = _grey_ranges(acquisition, recording.high, setup)
@@ -300,7 +309,8 @@ def _sample(acquisition: Acquisition, recording: _Recording, planes: _Planes, *,
         low = planes.low.astype(np.float32)
         truth = _measured(_on_scale_of, low, planes.truth.astype(np.float32), setup.factor)
     black = tuple(intensity.black for intensity in _measured(measure_intensity_of, low, setup.rule))
-    return Sample(low, truth, planes.scored, planes.labels, black, voxel_size)
+    dtype = str(recording.high.dtype)
+    return Sample(low, truth, planes.scored, planes.labels, black, voxel_size, tuple(ranges), dtype)
 
 
 def _grey_ranges(acquisition: Acquisition, high: Volume, setup: Setup) -> list[tuple[float, float]]:

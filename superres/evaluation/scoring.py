@@ -3,32 +3,50 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from superres.datasets import Acquisition
+from superres.evaluation.ceiling import psnr_ceiling
 from superres.evaluation.exhibits import Exhibit, make_exhibit
-from superres.evaluation.metrics import Scores, inner, mean_scores, score
-from superres.evaluation.results import MODEL, AcquisitionResult
+from superres.evaluation.metrics import Scores, inner, mean_scores
+from superres.evaluation.plane_scores import Frame, PlaneScore, score_plane
+from superres.evaluation.remarks import ceiling_remarks, method_remarks
+from superres.evaluation.resolution import Correlation, mean_correlation
+from superres.evaluation.results import FREQUENCIES, MODEL, AcquisitionResult
 from superres.evaluation.sampling import Sample, Setup
+from superres.evaluation.similarity import MicroCurve, at_factor, best_factor, black_level, mean_curve
+from superres.evaluation.spectral import truth_resolution
+from superres.inference.consistency import consistency
 
 Run = Callable[[Sample], NDArray[Any]]
 """A method: a sample's low image to (c, z * fz, y * fy, x * fx) on the same grey scale."""
 
-_SHOWN = ("input", "bicubic", "gaussian", "richardson-lucy", MODEL)
+_SHOWN = ("input", "bicubic", "gaussian", "richardson-lucy", "unet", MODEL)
 _SCORES_OF_NOTHING = Scores(**dict.fromkeys((item.name for item in fields(Scores)), math.nan))
+_NOTHING = PlaneScore(_SCORES_OF_NOTHING, None, None)
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Figures of one acquisition and what the report shows of it."""
+    """Figures of one acquisition, without MicroSSIM, what the report shows of it, and its MicroSSIM curves."""
 
     result: AcquisitionResult
     exhibit: Exhibit
+    micro: Mapping[str, MicroCurve | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Summary:
+    """One method on one acquisition."""
+
+    scores: Scores
+    correlation: Correlation | None
+    micro: MicroCurve | None
 
 
 def score_acquisition(
@@ -46,26 +64,50 @@ def score_acquisition(
     At least one sample is needed. `warnings` are handed on to the result, with those that arise here.
     """
     ranges, ranges_from = data_ranges(acquisition, samples, setup=setup)
-    shown = len(samples) // 2
+    black = [_black([s.truth[c, z] for s in samples for z in s.scored], setup) for c in range(len(ranges))]
     views: dict[str, NDArray[Any]] = {}
-    scores: dict[str, Scores] = {}
+    found: dict[str, _Summary] = {}
     notes = list(warnings)
     for name, run in runs.items():
-        found: list[Scores] = []
-        for index, sample in enumerate(samples):
-            prediction = run(sample)
-            found += _score_sample(sample, prediction, ranges, setup)
-            if index == shown and name in _SHOWN:
-                views[name] = prediction[0, _shown_plane(sample)].copy()
-        bad = sum(math.isnan(s.psnr) for s in found)
-        if bad:
-            notes.append(f"{name} gave NaN or infinite values on {bad} of {len(found)} planes")
-        scores[name] = mean_scores(found)
+        predictions, view = _predictions(run, samples)
+        if name in _SHOWN:
+            views[name] = view
+        planes = _score_planes(samples, predictions, zip(ranges, black, strict=True), setup)
+        notes += method_remarks(name, [plane.scores for plane in planes])
+        found[name] = _summary(planes)
         finished(name)
-    result = _result(
-        acquisition, samples, manifest=manifest, ranges=(ranges, ranges_from), scores=scores, warnings=notes
-    )
-    return Scored(result, _exhibit(samples[shown], views, setup))
+    shown = _shown_sample(samples)
+    ceiling = _ceiling(shown, ranges, setup)
+    notes += ceiling_remarks(ceiling, [summary.scores for summary in found.values()])
+    limits = (ranges, ranges_from, ceiling)
+    result = _result(acquisition, samples, manifest=manifest, limits=limits, found=found, warnings=notes)
+    return Scored(result, _exhibit(shown, views, setup), {name: summary.micro for name, summary in found.items()})
+
+
+def with_micro_ssim(scored: Sequence[Scored]) -> tuple[list[AcquisitionResult], dict[str, float]]:
+    """Fit one MicroSSIM factor per method on all acquisitions, and add the figure to every result.
+
+    Returns
+    -------
+    tuple
+        The results, in the same order; method to its factor.
+    """
+    methods = scored[0].micro if scored else ()
+    factors = {
+        name: best_factor([curve for one in scored if (curve := one.micro[name]) is not None]) for name in methods
+    }
+    results = []
+    for one in scored:
+        scores = {
+            name: replace(s, micro_ssim=_micro_ssim(one.micro[name], factors[name]))
+            for name, s in one.result.scores.items()
+        }
+        results.append(replace(one.result, scores=scores))
+    return results, factors
+
+
+def _micro_ssim(curve: MicroCurve | None, factor: float) -> float:
+    return math.nan if curve is None else at_factor(curve, factor)
 
 
 def _result(
@@ -73,10 +115,12 @@ def _result(
     samples: Sequence[Sample],
     *,
     manifest: str,
-    ranges: tuple[tuple[float, ...], str],
-    scores: Mapping[str, Scores],
+    limits: tuple[tuple[float, ...], str, float],
+    found: Mapping[str, _Summary],
     warnings: Sequence[str],
 ) -> AcquisitionResult:
+    ranges, ranges_from, ceiling = limits
+    step = samples[0].voxel_size[2]
     return AcquisitionResult(
         manifest=manifest,
         id=acquisition.id,
@@ -84,12 +128,18 @@ def _result(
         licence=acquisition.licence,
         credit=acquisition.credit,
         planes=tuple(label for sample in samples for label in sample.labels),
-        channels=len(ranges[0]),
+        channels=len(ranges),
         shape=(samples[0].truth.shape[-2], samples[0].truth.shape[-1]),
         voxel_size=samples[0].voxel_size,
-        data_range=ranges[0],
-        data_range_from=ranges[1],
-        scores=scores,
+        dtype=samples[0].dtype,
+        data_range=ranges,
+        data_range_from=ranges_from,
+        scores={name: summary.scores for name, summary in found.items()},
+        resolution_um={
+            name: math.nan if step is None else summary.scores.resolution * step for name, summary in found.items()
+        },
+        correlation={name: _curve(summary.correlation) for name, summary in found.items()},
+        psnr_ceiling=ceiling,
         warnings=tuple(warnings),
     )
 
@@ -108,18 +158,81 @@ def data_ranges(acquisition: Acquisition, samples: Sequence[Sample], *, setup: S
     return tuple(values), f"max - min of truth over the scored planes{scale}"
 
 
-def _score_sample(sample: Sample, prediction: NDArray[Any], ranges: Sequence[float], setup: Setup) -> list[Scores]:
-    if prediction.shape != sample.truth.shape:
-        raise ValueError(f"prediction of shape {prediction.shape} for truth of shape {sample.truth.shape} (CZYX)")
+def _predictions(run: Run, samples: Sequence[Sample]) -> tuple[list[NDArray[Any]], NDArray[Any]]:
+    """Return the scored planes that a method gives for each sample, (c, z, y, x), and the one that is shown, (y, x)."""
+    kept = []
+    for sample in samples:
+        prediction = run(sample)
+        if prediction.shape != sample.truth.shape:
+            raise ValueError(f"prediction {prediction.shape} for truth {sample.truth.shape} (CZYX)")
+        kept.append(prediction[:, list(sample.scored)])
+    middle = len(samples) // 2
+    return kept, kept[middle][0, len(samples[middle].scored) // 2].copy()  # a view would keep all the others
+
+
+def _score_planes(
+    samples: Sequence[Sample],
+    predictions: Sequence[NDArray[Any]],
+    channels: Iterable[tuple[float, float]],
+    setup: Setup,
+) -> list[PlaneScore]:
+    """Score the planes of every channel.
+
+    Parameters
+    ----------
+    predictions : sequence of ndarray
+        The scored planes of each sample, (c, z, y, x).
+    channels : iterable of tuple
+        R and the black level of truth, per channel.
+    """
     found = []
-    for channel, data_range in enumerate(ranges):
-        for z in sample.scored:
-            plane = prediction[channel, z]
-            if np.isfinite(plane).all():
-                found.append(score(sample.truth[channel, z], plane, data_range=data_range, crop=setup.high_crop))
-            else:
-                found.append(_SCORES_OF_NOTHING)
+    for channel, (data_range, black) in enumerate(channels):
+        pairs = [
+            (sample.truth[channel, z], predicted[channel, i], sample.voxel_size)
+            for sample, predicted in zip(samples, predictions, strict=True)
+            for i, z in enumerate(sample.scored)
+        ]
+        usable = [(g, x, voxel_size) for g, x, voxel_size in pairs if np.isfinite(x).all()]
+        found += [_NOTHING] * (len(pairs) - len(usable))
+        levels = black, _black([x for _, x, _ in usable], setup)
+        for g, x, voxel_size in usable:
+            frame = Frame(data_range, setup.high_crop, setup.factor[1:], voxel_size[1:])
+            found.append(score_plane(g, x, frame, black=levels))
     return found
+
+
+def _black(planes: Sequence[NDArray[Any]], setup: Setup) -> float:
+    return black_level([inner(plane, setup.high_crop) for plane in planes]) if planes else math.nan
+
+
+def _summary(planes: Sequence[PlaneScore]) -> _Summary:
+    """Average planes; the resolution is that of the mean correlation, not the mean of single crossings."""
+    scores = mean_scores([plane.scores for plane in planes])
+    curves = [plane.correlation for plane in planes if plane.correlation is not None]
+    measured = [plane.micro for plane in planes if plane.micro is not None]
+    micro = mean_curve(measured) if len(measured) == len(planes) else None
+    if len(curves) < len(planes):
+        return _Summary(replace(scores, resolution=math.nan), None, micro)
+    correlation = mean_correlation(curves)
+    return _Summary(replace(scores, resolution=truth_resolution(correlation)), correlation, micro)
+
+
+def _curve(correlation: Correlation | None) -> tuple[float, ...]:
+    if correlation is None:
+        return ()
+    curve = np.interp(FREQUENCIES, correlation.frequency, correlation.correlation, right=math.nan)
+    return tuple(round(float(value), 4) for value in curve)
+
+
+def _ceiling(sample: Sample, ranges: Sequence[float], setup: Setup) -> float:
+    """Return the mean over channels, as for the scores, on the plane that the report shows."""
+    planes = [inner(sample.truth[channel, _shown_plane(sample)], setup.high_crop) for channel in range(len(ranges))]
+    found = [psnr_ceiling(plane, data_range=width) for plane, width in zip(planes, ranges, strict=True)]
+    return math.fsum(found) / len(found)
+
+
+def _shown_sample(samples: Sequence[Sample]) -> Sample:
+    return samples[len(samples) // 2]
 
 
 def _shown_plane(sample: Sample) -> int:
@@ -129,11 +242,28 @@ def _shown_plane(sample: Sample) -> int:
 def _exhibit(sample: Sample, views: Mapping[str, NDArray[Any]], setup: Setup) -> Exhibit:
     z = _shown_plane(sample)
     channels = sample.truth.shape[0]
+    low = sample.low[0, z // setup.factor[0]]
+    planes = {**views, "truth": sample.truth[0, z]}
     return make_exhibit(
-        sample.low[0, z // setup.factor[0]],
-        {**views, "truth": sample.truth[0, z]},
+        low,
+        planes,
         label=sample.labels[len(sample.scored) // 2] + (f", channel 0 of {channels}" if channels > 1 else ""),
         factor=setup.factor,
         crop=setup.high_crop,
         pixel_size=sample.voxel_size[2],
+        deviations={name: _deviation(low, plane, sample, setup) for name, plane in planes.items()}
+        if sample.grey_ranges and setup.factor[0] == 1
+        else {},
     )
+
+
+def _deviation(low: NDArray[Any], plane: NDArray[Any], sample: Sample, setup: Setup) -> NDArray[np.float32]:
+    z: NDArray[np.float32] = consistency(
+        low[None],
+        plane[None],
+        setup.degrade,
+        factor=setup.factor,
+        grey_range=sample.grey_ranges[0],
+        voxel_size=sample.voxel_size,
+    ).z[0]
+    return z

@@ -8,24 +8,36 @@ from html import escape
 
 from superres.evaluation.metrics import Scores
 from superres.evaluation.page import number, signed
-from superres.evaluation.results import AcquisitionResult, Evaluation, Interval, Metric, best_methods
+from superres.evaluation.results import HEADLINES, NAMES, AcquisitionResult, Evaluation, Headline, Metric, best_methods
+from superres.evaluation.statistics import Interval
 
 _COMPARED: tuple[tuple[Metric, str, int], ...] = (
     ("psnr", "PSNR (dB)", 2),
     ("ssim", "SSIM", 4),
     ("si_psnr", "Scale-invariant PSNR (dB)", 2),
+    ("micro_ssim", "MicroSSIM", 4),
+    ("resolution", "Resolution in voxels, FRC with truth at 0.5 (smaller is better)", 2),
     ("nrmse", "NRMSE (smaller is better)", 4),
 )
 _DETAILS = (
     ("psnr", "PSNR (dB)", 2),
+    ("psnr_shifted", "best within 1 voxel", 2),
+    ("shift_y", "moved Y", 2),
+    ("shift_x", "moved X", 2),
     ("si_psnr", "SI-PSNR (dB)", 2),
     ("ssim", "SSIM", 4),
+    ("ms_ssim", "MS-SSIM", 4),
+    ("micro_ssim", "MicroSSIM", 4),
+    ("resolution", "resolution (voxels)", 2),
+    ("error_below", "error below Nyquist", 3),
+    ("error_above", "error above Nyquist", 3),
     ("nrmse", "NRMSE", 4),
     ("slope", "slope", 3),
     ("intercept", "intercept", 2),
     ("r2", "R²", 4),
     ("intensity_ratio", "total intensity", 4),
 )
+_DIGITS: dict[Headline, int] = {"psnr": 2, "si_psnr": 2, "ssim": 4, "micro_ssim": 4, "resolution": 2}
 
 
 def score_tables(evaluation: Evaluation) -> str:
@@ -33,24 +45,25 @@ def score_tables(evaluation: Evaluation) -> str:
     return '<div class="tables">' + "".join(_metric_table(evaluation, *metric) for metric in _COMPARED) + "</div>"
 
 
-def gain_table(evaluation: Evaluation) -> str:
-    """Return the model's gain over every baseline with its interval."""
-    rows = [
-        (
-            escape(name),
-            [
-                signed(gain.psnr.mean, 2),
-                bounds(gain.psnr, 2),
-                signed(gain.ssim.mean, 4),
-                bounds(gain.ssim, 4),
-                f"{gain.wins} of {gain.psnr.n}",
-            ],
-        )
-        for name, gain in evaluation.gains.items()
-    ]
-    body = [f"<tr><th>{name}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>" for name, cells in rows]
-    head = ("PSNR (dB)", "95 % interval", "SSIM", "95 % interval", "higher PSNR")
-    return _table("over", head, body, caption="Gain of superres, paired by acquisition")
+def gain_tables(evaluation: Evaluation) -> str:
+    """Return the model's gain over every baseline, a table per headline figure, with interval and p values."""
+    return '<div class="tables">' + "".join(_gain_table(evaluation, metric) for metric in HEADLINES) + "</div>"
+
+
+def _gain_table(evaluation: Evaluation, metric: Headline) -> str:
+    body = []
+    for name, gain in evaluation.gains.items():
+        found, digits = gain.of(metric), _DIGITS[metric]
+        cells = [
+            signed(found.interval.mean, digits),
+            bounds(found.interval, digits),
+            number(found.p, 4),
+            number(found.p_holm, 4),
+            f"{found.wins} of {found.interval.n}",
+        ]
+        body.append(f"<tr><th>{escape(name)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+    head = ("gain", "95 % interval", "p", "p (Holm)", "better in")
+    return table("over", head, body, caption=f"{NAMES[metric]}: gain of superres, paired by acquisition")
 
 
 def detail_table(result: AcquisitionResult, methods: Sequence[str]) -> str:
@@ -63,7 +76,7 @@ def detail_table(result: AcquisitionResult, methods: Sequence[str]) -> str:
             for name, _, digits in _DETAILS
         ]
         body.append(f"<tr><th>{escape(method)}</th>{''.join(cells)}</tr>")
-    return _table("method", [title for _, title, _ in _DETAILS], body)
+    return table("method", [title for _, title, _ in _DETAILS], body)
 
 
 def bounds(interval: Interval, digits: int) -> str:
@@ -77,7 +90,7 @@ def _metric_table(evaluation: Evaluation, metric: Metric, title: str, digits: in
     body = [_row(a.id, a.scores, evaluation.methods, metric, digits) for a in evaluation.acquisitions]
     if evaluation.mean:
         body.append(_row("mean", evaluation.mean, evaluation.methods, metric, digits))
-    return _table("acquisition", evaluation.methods, body, caption=title)
+    return table("acquisition", evaluation.methods, body, caption=title)
 
 
 def _row(name: str, scores: Mapping[str, Scores], methods: Sequence[str], metric: Metric, digits: int) -> str:
@@ -91,7 +104,8 @@ def _cell(value: float, digits: int, *, best: bool) -> str:
     return f'<td class="best">{number(value, digits)}</td>' if best else f"<td>{number(value, digits)}</td>"
 
 
-def _table(corner: str, head: Sequence[str], body: Sequence[str], *, caption: str = "") -> str:
+def table(corner: str, head: Sequence[str], body: Sequence[str], *, caption: str = "") -> str:
+    """Return a table from its rows; `corner` heads the first column, `head` the others."""
     cells = "".join(f"<th>{escape(title)}</th>" for title in head)
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
     return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import warnings
 from collections.abc import Callable
@@ -268,7 +269,8 @@ def test_train_builds_the_config_and_tells_where_the_model_is(tmp_path: Path, mo
 @pytest.fixture
 def evaluation(tmp_path: Path) -> Any:
     from superres.evaluation import Evaluation, Scores
-    from superres.evaluation.results import AcquisitionResult, Gain, Interval, evaluation_to_json
+    from superres.evaluation.results import AcquisitionResult, Gain, evaluation_to_json
+    from superres.evaluation.statistics import Comparison, Interval
 
     def scores(psnr: float, ssim: float) -> Scores:
         return Scores(psnr, psnr, ssim, 0.1, 1.0, 0.0, 0.9, 1.0)
@@ -281,7 +283,7 @@ def evaluation(tmp_path: Path) -> Any:
         }
         return AcquisitionResult(
             "em", name, "here", "CC0", "someone", ("z 0",), 1, (9, 7), (None, None, None), (255.0,), "given", by_method,
-            ("a warning",),
+            warnings=("a warning",),
         )  # fmt: skip
 
     acquisitions = (acquisition("brain [red]", 29.5), acquisition("liver", 27.25))
@@ -289,7 +291,7 @@ def evaluation(tmp_path: Path) -> Any:
         report=tmp_path / "report.html", data=tmp_path / "report.json",
         methods=("bicubic", "richardson-lucy", "superres"), reference="bicubic", acquisitions=acquisitions,
         skipped={"blank": "constant"}, mean=acquisitions[0].scores,
-        gains={"bicubic": Gain(Interval(1.375, 0.25, 2.5, 2), Interval(0.1, 0.0, 0.2, 2), 2)}, conventions={},
+        gains={"bicubic": Gain(*[Comparison(Interval(1.375, 0.25, 2.5, 2), 2, 0.5, 0.75)] * 5)}, conventions={},
     )  # fmt: skip
     result.data.write_text(evaluation_to_json(result), encoding="utf-8")
     return result
@@ -310,11 +312,53 @@ def test_evaluate_prints_a_row_per_acquisition(
     assert out == tmp_path / "rep"
     for text in ("brain [red]", "liver", "29.50", "27.25", "0.900", "mean", str(tmp_path / "report.html")):
         assert text in result.stdout
-    assert "superres over bicubic: +1.38 dB, 95 % +0.25 to +2.50; higher on 2 of 2" in " ".join(result.stdout.split())
+    assert "bicubic +1.38 +0.25 to +2.50 0.5000 0.7500 2 of 2" in " ".join(result.stdout.split())
+    assert "2 acquisitions: the smallest p there is is 0.5, so no difference can be called significant" in result.stdout
+    tables = result.stdout.partition("2 acquisitions:")[0]
+    assert max(len(line) for line in tables.splitlines()) <= 80
     assert "left out: constant\n" in result.stderr
     document = json.loads(run(*command, "--json").stdout)
     assert document["report"] == str(tmp_path / "report.html")
     assert [entry["id"] for entry in document["acquisitions"]] == ["brain [red]", "liver"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["m.safetensors", "--out", "report"], "give images with truth: --manifest em.yaml"),
+        (["m.safetensors", "--manifest", "a.yaml"], "give a folder for the report: --out report"),
+        (["--controls"], "give a model: superres evaluate --controls runs/em"),
+    ],
+)
+def test_evaluate_says_what_is_missing(arguments: list[str], said: str) -> None:
+    result = run("evaluate", *arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_evaluate_controls_need_no_images(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import superres.evaluation as room
+    from superres.evaluation.controls import Control
+
+    monkeypatch.setattr(room, "control", lambda path: (Control("blank", 0.5, 0.9), Control("dim", 1.2, 1.0)))
+    shown = run("evaluate", "--controls", model).stdout
+    assert "blank" in shown and "passed" in shown and "failed" in shown
+    found = json.loads(run("evaluate", "--controls", model, "--json").stdout)["controls"]
+    assert [one["passed"] for one in found] == [True, False]
+
+
+def test_evaluate_without_a_model_scores_the_baselines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluation: Any
+) -> None:
+    from superres import evaluation as room
+
+    seen = []
+    alone = dataclasses.replace(evaluation, gains={})
+    monkeypatch.setattr(room, "evaluate", lambda config, out, *, progress: seen.append(config) or alone)
+    result = run("evaluate", "--manifest", "a.yaml", "--out", tmp_path / "rep", "--set", "factor=[1,2,2]")
+    assert result.exit_code == 0
+    assert (seen[0].model, seen[0].factor) == (None, (1, 2, 2))
+    assert "Baselines only: no model was scored" in result.stdout
 
 
 def test_demo_shows_scores_and_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluation: Any) -> None:

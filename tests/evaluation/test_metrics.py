@@ -13,10 +13,20 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage import data
 
-from superres.evaluation.metrics import inner, line_fit, mean_scores, nrmse, psnr, score, si_psnr, ssim
+from superres.errors import InputError
+from superres.evaluation.alignment import tolerant_psnr
+from superres.evaluation.metrics import Scores, inner, line_fit, mean_scores, nrmse, psnr, si_psnr
+from superres.evaluation.plane_scores import Frame, score_plane
+from superres.evaluation.resolution import fourier_correlation
+from superres.evaluation.similarity import ms_ssim, ssim
+from superres.evaluation.spectral import band_errors
 
 Plane = NDArray[np.float64]
 planes = hnp.arrays(np.float64, (16, 16), elements=st.floats(0, 1000, width=32))
+
+
+def score(truth: Plane, prediction: Plane, *, data_range: float, crop: tuple[int, int]) -> Scores:
+    return score_plane(truth, prediction, Frame(data_range, crop, (1, 1))).scores
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +74,8 @@ def test_identical_planes_are_perfect(truth: Plane) -> None:
     assert scores.ssim == pytest.approx(1, abs=1e-12)
     assert scores.nrmse == 0
     assert (scores.slope, scores.r2, scores.intensity_ratio) == pytest.approx((1, 1, 1))
+    assert (scores.resolution, scores.error_below) == (2, 0)
+    assert (scores.psnr_shifted, scores.shift_y, scores.shift_x) == (math.inf, 0, 0)
     assert scores.intercept == pytest.approx(0, abs=1e-9)
 
 
@@ -129,6 +141,69 @@ def test_mean_of_scores_is_taken_figure_by_figure(truth: Plane, noisy: Plane) ->
     assert mean.ssim == pytest.approx((a.ssim + b.ssim) / 2)
 
 
-def test_shapes_must_agree(truth: Plane) -> None:
-    with pytest.raises(ValueError, match="shape"):
-        psnr(truth, truth[1:], data_range=255)
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((24, 48), r"truth is 4 x 2 times as large, so a factor of \[4, 2\] is missing"),
+        ((192, 96), r"the prediction is 2 x 1 times as large, so its factor is too large by that much"),
+        ((95, 96), r"prediction of shape 95 x 96 found for truth of shape 96 x 96: no whole factor"),
+        ((96, 96, 1), "no whole factor"),
+    ],
+)
+def test_another_grid_is_named_with_the_factor_that_would_fit(truth: Plane, shape: tuple[int, ...], words: str) -> None:
+    for metric in (psnr, si_psnr, ssim):
+        with pytest.raises(InputError, match=words):
+            metric(truth, np.zeros(shape), data_range=255)
+
+
+def test_missing_values_are_refused_by_name(truth: Plane) -> None:
+    holed = truth.copy()
+    holed[5, 5:8] = np.nan, np.inf, -np.inf
+    for metric in (psnr, si_psnr, ssim):
+        with pytest.raises(InputError, match=r"truth holds 3 NaN or infinite values of 9216"):
+            metric(holed, truth, data_range=255)
+    with pytest.raises(InputError, match="prediction holds 3"):
+        line_fit(truth, holed)
+    with pytest.raises(InputError, match="empty"):
+        psnr(truth[:0], truth[:0], data_range=255)
+
+
+def test_a_constant_truth_has_no_scale_invariant_score(truth: Plane) -> None:
+    flat = np.full_like(truth, 7.0)
+    with pytest.raises(InputError, match=r"truth is constant \(7\)"):
+        si_psnr(flat, truth, data_range=255)
+    with pytest.raises(InputError, match="data range 0 found"):
+        psnr(flat, truth, data_range=0.0)
+    slope, intercept, r2 = line_fit(flat, truth)
+    assert math.isnan(slope) and math.isnan(intercept) and math.isnan(r2)
+
+
+def test_a_constant_prediction_resolves_and_explains_nothing(truth: Plane) -> None:
+    scores = score(truth, np.full_like(truth, 70.0), data_range=255, crop=(0, 0))
+    assert math.isnan(scores.r2) and scores.slope == 0
+    assert scores.resolution > len(truth) / 5
+    assert scores.error_below == pytest.approx(1)
+    assert scores.psnr_shifted == scores.psnr
+
+
+def test_small_planes_lack_the_figures_that_need_large_ones(truth: Plane) -> None:
+    noisy = truth + np.random.default_rng(0).normal(0, 9, truth.shape)
+    assert math.isnan(score(truth, noisy, data_range=255, crop=(0, 0)).ms_ssim)
+    tiny = score(truth[:15, :40], noisy[:15, :40], data_range=255, crop=(0, 0))
+    assert math.isnan(tiny.resolution) and math.isfinite(tiny.ssim)
+
+
+def test_every_figure_is_that_of_its_own_function() -> None:
+    g = data.camera()[100:300, 100:320].astype(np.float64)
+    x = g + np.random.default_rng(0).normal(0, 9, g.shape)
+    found = score_plane(g, x, Frame(255, (8, 12), (2, 4)), black=(1.0, 2.0))
+    a, b = inner(g, (8, 12)), inner(x, (8, 12))
+    assert found.scores.psnr == psnr(a, b, data_range=255)
+    assert found.scores.si_psnr == si_psnr(a, b, data_range=255)
+    assert found.scores.ssim == ssim(a, b, data_range=255)
+    assert found.scores.ms_ssim == ms_ssim(a, b, data_range=255)
+    assert (found.scores.error_below, found.scores.error_above) == band_errors(a, b, factor=(2, 4))
+    assert found.scores.psnr_shifted == tolerant_psnr(g, x, data_range=255, crop=(8, 12))[0]
+    assert math.isnan(found.scores.micro_ssim)
+    assert found.correlation is not None
+    np.testing.assert_array_equal(found.correlation.correlation, fourier_correlation(a, b).correlation)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import html.parser
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,11 +21,11 @@ from scipy.ndimage import gaussian_filter
 from skimage import data
 from tifffile import imwrite
 
-from superres.config import EvaluateConfig
+from superres.config import EvaluateConfig, load_config
 from superres.errors import Cancelled, ConfigError, InputError
-from superres.evaluation import MODEL, Evaluation, evaluate, load_evaluation, protocol
+from superres.evaluation import MODEL, Evaluation, Scores, evaluate, load_evaluation, protocol
 from superres.evaluation.metrics import inner, psnr
-from superres.evaluation.results import evaluation_to_json
+from superres.evaluation.results import HEADLINES, evaluation_to_json
 from superres.evaluation.upsampling import upsample
 from superres.modelfile import ModelHeader, save_model_file
 from superres.progress import Progress
@@ -74,6 +77,7 @@ class Restorer:
 
     def __init__(self, restore: Callable[[Image], Image]) -> None:
         self.restore = restore
+        self.header = SimpleNamespace(factor=(1, 4, 4))
 
 
 def bicubic_unsharp(low: Image) -> Image:
@@ -125,7 +129,7 @@ def evaluation(folder: Path) -> Evaluation:
 class Reader(html.parser.HTMLParser):
     """Collects text and addresses, and checks that tags are closed in order."""
 
-    VOID = frozenset({"meta", "img", "br", "path"})
+    VOID = frozenset({"meta", "img", "br", "path", "input"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -163,6 +167,44 @@ def test_report_is_whole_and_refers_to_nothing_outside(evaluation: Evaluation) -
         assert sha256 in reader.text
 
 
+def test_every_slider_finds_its_pictures(evaluation: Evaluation) -> None:
+    content = evaluation.report.read_text(encoding="utf-8")
+    pictures = set(re.findall(r'<img [^>]*id="([^"]+)"', content))
+    sliders = re.findall(r'<div class="compare" data-key="(\w+)".*?</div></div>', content, re.DOTALL)
+    assert sliders.count("a1") + sliders.count("a0") + sliders.count("a2") == len(sliders) == 4
+    options = set(re.findall(r"<option[^>]*>([^<]+)</option>", content))
+    assert {"bicubic", "superres", "truth", "low"} <= options
+    assert {f"{key}-{name}" for key in sliders for name in options} <= pictures
+
+
+def test_maps_show_what_is_wrong(evaluation: Evaluation) -> None:
+    """A net that sharpens the noise leaves its trace where the recording is compared with the degraded prediction."""
+    content = evaluation.report.read_text(encoding="utf-8")
+    shown = len(evaluation.acquisitions)
+    assert content.count('alt="superres: error"') == content.count('alt="superres: recording"') == shown
+    assert content.count('alt="truth: recording"') == shown
+    assert 'alt="truth: error"' not in content
+
+
+def test_recordings_without_structure_are_in_the_report(evaluation: Evaluation) -> None:
+    """Sharpened interpolation makes more of noise than interpolation does."""
+    assert len(evaluation.controls) == 3
+    assert not any(control.is_passed for control in evaluation.controls)
+    assert "It shows more than was recorded" in evaluation.report.read_text(encoding="utf-8")
+    assert "| blank |" in evaluation.data.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def test_the_command_makes_the_same_report(folder: Path, evaluation: Evaluation) -> None:
+    words = shlex.split(evaluation.conventions["command"])
+    assert words[:2] == ["superres", "evaluate"]
+    settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+    again = load_config(
+        EvaluateConfig, None, settings, model=Path(words[2]), manifests=(words[words.index("--manifest") + 1],)
+    )
+    baselines = ["nearest", "bicubic", "lanczos", "richardson-lucy"]
+    assert again == config(folder, model=folder / "model.safetensors", baselines=baselines)
+
+
 def test_json_comes_back_equal(evaluation: Evaluation) -> None:
     loaded = load_evaluation(evaluation.data)
     assert evaluation_to_json(loaded) == evaluation_to_json(evaluation)
@@ -177,10 +219,80 @@ def test_methods_acquisitions_and_gains(evaluation: Evaluation) -> None:
     assert [len(a.planes) for a in evaluation.acquisitions] == [1, 2, 1]
     assert evaluation.warnings == ()
     expected = np.mean([a.scores[MODEL].psnr - a.scores["bicubic"].psnr for a in evaluation.acquisitions])
-    assert evaluation.gains["bicubic"].psnr.mean == pytest.approx(expected)
+    assert evaluation.gains["bicubic"].psnr.interval.mean == pytest.approx(expected)
     tuned = evaluation.conventions["tuned"]["richardson-lucy"]
     assert tuned["sigma"] > 0 and tuned["iterations"] >= 1
     assert evaluation.conventions["tuned_on"] == ["cell", "walls", "camera"]
+
+
+def test_every_figure_has_its_convention(evaluation: Evaluation) -> None:
+    defined = {name for names in evaluation.conventions["definitions"] for name in names.split(", ")}
+    assert {item.name for item in dataclasses.fields(Scores)} <= defined
+
+
+def test_one_micro_ssim_factor_per_method_is_stated(evaluation: Evaluation) -> None:
+    factors = evaluation.conventions["micro_ssim_factors"]
+    assert list(factors) == list(evaluation.methods)
+    assert all(0.5 < factor < 2 for factor in factors.values())
+    for acquisition in evaluation.acquisitions:
+        assert all(0 < scores.micro_ssim < 1 for scores in acquisition.scores.values())
+
+
+def test_resolution_is_given_in_micrometre_and_with_its_curve(evaluation: Evaluation) -> None:
+    cell, walls, _ = evaluation.acquisitions
+    for method, scores in cell.scores.items():
+        assert cell.resolution_um[method] == pytest.approx(0.17 * scores.resolution)
+        curve = np.array(cell.correlation[method])
+        assert len(curve) == 51 and curve[2] > 0.9
+        assert np.interp(1 / scores.resolution, np.arange(51) / 100, curve) == pytest.approx(0.5, abs=0.15)
+    assert np.isnan(walls.resolution_um["bicubic"])
+
+
+def test_verdict_and_p_values_are_in_both_reports(evaluation: Evaluation) -> None:
+    gain = evaluation.gains["bicubic"]
+    assert [gain.of(metric).interval.n for metric in HEADLINES] == [3] * 5
+    assert gain.psnr.p >= 0.25
+    assert gain.psnr.p_holm == pytest.approx(1, abs=0)
+    sentence = "3 acquisitions: the smallest p there is is 0.25, so no difference can be called significant"
+    assert sentence in evaluation.report.read_text(encoding="utf-8")
+    content = json.loads(evaluation.data.read_text(encoding="utf-8"))
+    assert content["verdict"][0].startswith(sentence)
+    assert content["gains"]["bicubic"]["resolution"]["p_holm"] == gain.resolution.p_holm
+    assert "p (Holm)" in evaluation.report.read_text(encoding="utf-8")
+
+
+def test_a_model_on_another_grey_scale_is_pointed_out(
+    folder: Path, tmp_path: Path, use_model: Callable[[Callable[[Image], Image]], None]
+) -> None:
+    use_model(lambda low: 0.1 * upsample(low, (1, 4, 4), how="bicubic").astype(np.float32))
+    found = evaluate(config(folder, model=folder / "model.safetensors"), tmp_path)
+    assert all("another grey scale" in line for line in found.warnings) and len(found.warnings) == 3
+    for acquisition in found.acquisitions:
+        model, bicubic = acquisition.scores[MODEL], acquisition.scores["bicubic"]
+        assert model.si_psnr == pytest.approx(bicubic.si_psnr, abs=0.01)
+        assert model.micro_ssim == pytest.approx(bicubic.micro_ssim, abs=1e-4)
+        assert model.psnr < bicubic.psnr - 5
+
+
+def test_a_truth_too_noisy_to_tell_methods_apart_is_pointed_out(tmp_path: Path) -> None:
+    smooth = gaussian_filter(CAMERA[:256, :256].astype(np.float64), 4)
+    noisy = (smooth + np.random.default_rng(0).normal(0, 20, smooth.shape)).astype(np.float32)
+    write_manifest(tmp_path, {"id": "noisy", "high": [noisy]}, {"id": "clean", "high": [CELL]})
+    found = evaluate(config(tmp_path, factor=[1, 4, 4], degrade=DEGRADE), tmp_path / "out")
+    assert len(found.warnings) == 1 and found.warnings[0].startswith("noisy: noise in truth alone limits PSNR to about")
+    noisy_result, clean = found.acquisitions
+    assert noisy_result.psnr_ceiling == pytest.approx(20 * np.log10(noisy_result.data_range[0] / 20), abs=0.5)
+    assert (noisy_result.dtype, clean.dtype) == ("float32", "uint8")
+
+
+def test_unregistered_pairs_are_pointed_out(tmp_path: Path) -> None:
+    smooth = gaussian_filter(CAMERA[:256, :256].astype(np.float32), 1.5)
+    low = smooth.reshape(128, 2, 128, 2).mean(axis=(1, 3))
+    write_manifest(tmp_path, {"id": "pair", "high": [np.roll(smooth, 1, axis=0)], "low": [low]})
+    found = evaluate(config(tmp_path, factor=[1, 2, 2], baselines=["bicubic"]), tmp_path / "out")
+    assert len(found.warnings) == 1 and "high lies Y -1.00, X +0.00 voxels off low" in found.warnings[0]
+    scores = found.acquisitions[0].scores["bicubic"]
+    assert scores.psnr_shifted > scores.psnr + 5
 
 
 def test_range_is_stated_and_from_the_manifest_where_it_is_given(evaluation: Evaluation) -> None:
@@ -206,8 +318,9 @@ def test_scores_do_not_depend_on_the_grey_scale(evaluation: Evaluation, tmp_path
 def test_same_seed_same_figures(folder: Path) -> None:
     settings = {"factor": [1, 4, 4], "degrade": DEGRADE}
     first, again, other = (evaluate(config(folder, **settings, seed=seed), folder / "seeds") for seed in (0, 0, 1))
-    assert first.acquisitions == again.acquisitions
-    assert first.acquisitions != other.acquisitions
+    # Text, because figures without a value are NaN, which equals nothing.
+    assert repr(first.acquisitions) == repr(again.acquisitions)
+    assert repr(first.acquisitions) != repr(other.acquisitions)
 
 
 def test_progress_reaches_the_end_and_cancels(folder: Path) -> None:
@@ -323,6 +436,12 @@ def test_real_pairs_are_scored_on_the_scale_of_low(
 def test_a_wrong_pair_is_refused(tmp_path: Path) -> None:
     write_manifest(tmp_path, {"id": "pair", "high": [CELL], "low": [CELL[:100, :100]]})
     with pytest.raises(InputError, match="at factor"):
+        evaluate(config(tmp_path, factor=[1, 2, 2]), tmp_path / "out")
+
+
+def test_the_factor_of_a_pair_is_named_where_another_was_given(tmp_path: Path) -> None:
+    write_manifest(tmp_path, {"id": "pair", "high": [CELL], "low": [CELL[:64, :128]]})
+    with pytest.raises(InputError, match=r"but factor is \[1, 2, 2\]; give --set factor=\[1,4,2\]"):
         evaluate(config(tmp_path, factor=[1, 2, 2]), tmp_path / "out")
 
 

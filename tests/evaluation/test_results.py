@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from scipy import stats
 
 from superres.errors import InputError, MissingFileError
 from superres.evaluation.metrics import Scores
@@ -21,12 +20,14 @@ from superres.evaluation.results import (
     gains_over,
     load_evaluation,
     mean_over_acquisitions,
-    paired_interval,
+    verdict,
 )
 
 
 def scores(psnr: float, ssim: float = 0.5) -> Scores:
-    return Scores(psnr, psnr + 1, ssim, 0.1, 1.0, 0.0, 0.9, 1.0)
+    figures = {"ms_ssim": 0.9, "micro_ssim": ssim / 2, "resolution": 3.0, "error_below": 0.1, "error_above": 0.9}
+    shifted = {"psnr_shifted": psnr, "shift_y": 0.1, "shift_x": 0.0}
+    return Scores(psnr, psnr + 1, ssim, 0.1, 1.0, 0.0, 0.9, 1.0, **figures, **shifted)
 
 
 def acquisition(name: str, bicubic: float, model: float) -> AcquisitionResult:
@@ -43,6 +44,9 @@ def acquisition(name: str, bicubic: float, model: float) -> AcquisitionResult:
         data_range=(255.0,),
         data_range_from="max - min",
         scores={"bicubic": scores(bicubic), MODEL: scores(model, 0.7)},
+        resolution_um={"bicubic": 0.3, MODEL: math.inf},
+        correlation={"bicubic": (1.0, 0.5), MODEL: ()},
+        psnr_ceiling=31.5,
         warnings=("one plane left out",) if name == "b" else (),
     )
 
@@ -71,7 +75,7 @@ def test_json_report_comes_back_equal(evaluation: Evaluation) -> None:
     assert evaluation_to_json(loaded) == text
     assert loaded.acquisitions == evaluation.acquisitions
     assert loaded.mean == evaluation.mean
-    assert json.loads(text)["schema"] == "superres-report-1"
+    assert json.loads(text)["schema"] == "superres-report-2"
     assert "NaN" not in text and "Infinity" not in text
 
 
@@ -89,37 +93,58 @@ def test_reports_of_other_kinds_are_refused(tmp_path: Path) -> None:
             load_evaluation(path)
 
 
-def test_interval_is_that_of_a_paired_t_test() -> None:
-    differences = np.random.default_rng(0).normal(1, 2, 7)
-    found = paired_interval(differences.tolist())
-    expected = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
-    assert found.mean == pytest.approx(differences.mean())
-    assert found.n == 7
-
-
-def test_interval_covers_at_its_nominal_rate() -> None:
-    random = np.random.default_rng(0)
-    covered = 0
-    for _ in range(4000):
-        found = paired_interval(random.normal(0.3, 1.0, 5).tolist())
-        covered += found.low <= 0.3 <= found.high
-    assert covered / 4000 == pytest.approx(0.95, abs=0.012)
-
-
-def test_one_acquisition_has_no_interval() -> None:
-    found = paired_interval([1.5])
-    assert (found.mean, found.n) == (1.5, 1)
-    assert math.isnan(found.low) and math.isnan(found.high)
-    assert paired_interval([]).n == 0
-
-
 def test_every_acquisition_counts_once() -> None:
     found = [acquisition("a", 20.0, 22.0), acquisition("b", 30.0, 31.0)]
     assert mean_over_acquisitions(found, ("bicubic", MODEL))[MODEL].psnr == pytest.approx(26.5)
     gain = gains_over(found, ["bicubic"])["bicubic"]
-    assert gain.psnr.mean == pytest.approx(1.5)
-    assert gain.wins == 2
+    assert gain.psnr.interval.mean == pytest.approx(1.5)
+    assert gain.psnr.wins == 2
+
+
+def made_evaluation(found: tuple[AcquisitionResult, ...], folder: Path) -> Evaluation:
+    methods = ("nearest", "bicubic", MODEL)
+    return Evaluation(
+        report=folder / "report.html",
+        data=folder / "report.json",
+        methods=methods,
+        reference="bicubic",
+        acquisitions=found,
+        skipped={},
+        mean=mean_over_acquisitions(found, methods),
+        gains=gains_over(found, methods[:2]),
+        conventions={},
+    )
+
+
+def test_verdict_names_what_is_better_and_what_is_not_shown(tmp_path: Path) -> None:
+    found = []
+    for number in range(8):
+        nearest, sign = 20.0 + number, 1 if number % 2 else -1
+        one = acquisition(str(number), nearest + 2 + 0.1 * sign, nearest + 2)
+        found.append(replace(one, scores={"nearest": scores(nearest, 0.7), **one.scores}))
+    evaluation = made_evaluation(tuple(found), tmp_path)
+    psnr, _, ssim, _, resolution = verdict(evaluation)
+    assert psnr == (
+        "PSNR, 8 acquisitions: superres is better than nearest (p 0.016); not shown to differ from bicubic (p 1)."
+    )
+    assert ssim == (
+        "SSIM, 8 acquisitions: superres is better than bicubic (p 0.016); not shown to differ from nearest (p 1)."
+    )
+    assert resolution.startswith("Resolution (FRC with truth), 8 acquisitions: superres is not shown to differ")
+
+
+def test_a_finer_resolution_is_a_gain() -> None:
+    one = acquisition("a", 20.0, 22.0)
+    finer = replace(one, scores={**one.scores, MODEL: replace(one.scores[MODEL], resolution=2.5)})
+    gain = gains_over([finer], ["bicubic"])["bicubic"]
+    assert gain.resolution.interval.mean == 0.5
+    assert gain.resolution.wins == 1
+
+
+def test_figures_without_a_value_are_left_out_of_the_comparison_and_counted() -> None:
+    found = [acquisition("a", 20.0, 22.0), acquisition("b", 20.0, math.nan), acquisition("c", math.inf, math.inf)]
+    gain = gains_over(found, ["bicubic"])["bicubic"].psnr
+    assert (gain.interval.n, gain.interval.mean, gain.wins) == (2, 1.0, 1)
 
 
 def test_best_is_the_largest_except_for_errors() -> None:
