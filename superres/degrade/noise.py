@@ -113,10 +113,7 @@ def noise_of_image(image: NDArray[Any]) -> NoiseModel:
         When the image is too small, constant or holds NaN.
     """
     values = _checked(image)
-    level = _local_level(values)
-    steepness = np.hypot(np.gradient(level, axis=-1), np.gradient(level, axis=-2))
-    flat = steepness <= np.quantile(steepness, _FLAT_SHARE)
-    residual = convolve1d(convolve1d(values, _SECOND_DIFFERENCE, axis=-1), _SECOND_DIFFERENCE, axis=-2)
+    level, residual, flat = _flat_residual(values)
     clipped = _clipped(values)
     bins = _bins(level[flat])
     points = _points(level[flat], residual[flat], clipped[flat], bins, robust=True)
@@ -132,6 +129,26 @@ def noise_correlation(residual: NDArray[np.float64], flat: NDArray[np.bool_]) ->
         lags = np.array([_lag(residual, axis, step, flat) for step in (1, 2)])
         excess.append(float((lags - _WHITE_LAGS)[0]))
     return excess[0], excess[1]
+
+
+def noise_autocorrelation(image: NDArray[Any], lags: int = 6) -> NDArray[np.float64]:
+    """Return how noise correlates with that of voxels further on, beyond white noise: 0 for a plain detector.
+
+    Parameters
+    ----------
+    image : ndarray, (..., y, x)
+        Grey levels, one channel.
+
+    Returns
+    -------
+    ndarray
+        float64, (2, lags), along Y and X, at 1, 2, ... voxels; of second differences in the flattest parts.
+    """
+    _, residual, flat = _flat_residual(_checked(image))
+    white = np.zeros(max(lags, 2))
+    white[:2] = _WHITE_LAGS
+    found = [[_lag(residual, axis, step, flat) for step in range(1, lags + 1)] for axis in (-2, -1)]
+    return np.array(found) - white[:lags]
 
 
 def dark_level(image: NDArray[Any]) -> float:
@@ -166,6 +183,17 @@ def _checked(image: NDArray[Any]) -> NDArray[np.float64]:
     return values
 
 
+def _flat_residual(
+    values: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Return local level, second differences along both axes, and where the level is flattest."""
+    level = _local_level(values)
+    steepness = np.hypot(np.gradient(level, axis=-1), np.gradient(level, axis=-2))
+    flat = steepness <= np.quantile(steepness, _FLAT_SHARE)
+    residual = convolve1d(convolve1d(values, _SECOND_DIFFERENCE, axis=-1), _SECOND_DIFFERENCE, axis=-2)
+    return level, residual, flat
+
+
 def _local_level(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Average the noise away without flattening peaks: a Gaussian whose error of second order is taken back.
 
@@ -178,13 +206,21 @@ def _local_level(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return level
 
 
+def clipped_ends(values: NDArray[Any]) -> tuple[float | None, float | None]:
+    """Return the lowest and the highest grey level where they were reached too often to be chance, None elsewhere."""
+    ends = []
+    for end in (float(values.min()), float(values.max())):
+        reached = int(np.count_nonzero(values == end))
+        ends.append(end if reached > max(10, 1e-4 * values.size) else None)
+    return ends[0], ends[1]
+
+
 def _clipped(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Mark voxels at the ends of the scale that were reached too often to be chance."""
     marked = np.zeros(values.shape, dtype=bool)
-    for end in (values.min(), values.max()):
-        at_end = values == end
-        if np.count_nonzero(at_end) > max(10, 1e-4 * values.size):
-            marked |= at_end
+    for end in clipped_ends(values):
+        if end is not None:
+            marked |= values == end
     return marked
 
 

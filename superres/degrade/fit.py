@@ -1,0 +1,344 @@
+"""Fit a degradation to real recordings: every parameter by the statistic that tells it best, in turns.
+
+Contrast and offset come from quantiles, gain and read noise from noise against grey level, blur and line jitter from
+the spectrum, smoothing after the noise from how neighbouring noise is correlated. Trials are simulated and measured by
+the estimators that measure the recordings, so that what biases an estimator (texture taken for noise) biases both.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.optimize import brentq, minimize
+from torch import Tensor
+
+from superres.degrade.microscope import NEGLIGIBLE, Microscope, Sampling, Triple, with_noise, without_noise
+from superres.degrade.noise import clipped_ends, dark_level, noise_of_image, noise_of_repeats
+from superres.degrade.statistics import Statistics, direction_gap, measure, spectrum, spectrum_gap
+
+# Log10 power that counts as much as a gap of 1: what two spectra of one kind differ by, radial and along Y over X.
+_SPECTRUM_UNIT, _DIRECTION_UNIT = 0.03, 0.06
+# Share by which jitter, or the less common way of sampling, must better the fit, or it stays out.
+_WORTH = 0.15
+# Excess correlation of neighbouring noise, beyond what texture explains, from which on smoothing is fitted.
+_SMOOTHED = 0.04
+_LEAST_JITTER = 0.3  # low voxels
+_EXPLAINED = 0.7  # of the gap in direction may be left
+_ROUNDS = 3
+_FIELDS_OF_NOISE = 3
+_LEVEL_SMOOTHING = 2.0
+_NARROWEST, _WIDEST = 0.1, 6.0  # low voxels of blur
+_LEAST_VARIANCE = 1e-8  # shares of the grey range squared
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fields:
+    """Sharp and recorded windows of one size.
+
+    Parameters
+    ----------
+    sharp : ndarray
+        float32, (n, y * fy, x * fx), shares of the grey range.
+    recorded : ndarray
+        float64, (m, y, x), grey levels.
+    again : ndarray or None
+        float64, (m, y, x), the same fields recorded once more.
+    files : ndarray
+        int, (m,), which recorded file each window is from.
+    paired : bool
+        Whether the i-th sharp window shows the i-th recorded field (then n = m).
+    factor : tuple of int
+        Along Z, Y, X; Z is 1.
+    """
+
+    sharp: NDArray[np.float32]
+    recorded: NDArray[np.float64]
+    again: NDArray[np.float64] | None
+    files: NDArray[np.intp]
+    paired: bool
+    factor: Triple
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """A fitted microscope.
+
+    Parameters
+    ----------
+    microscope : Microscope
+        With gain 1 and offset 0, in shares of the grey range.
+    contrast, offset : ndarray
+        float64, (m,); ``share * contrast + offset`` are grey levels of each recording: offset is its level without
+        light.
+    other_sampling : float or None
+        The spectrum gap of the other way of sampling.
+    from_repeats : bool
+        Whether the noise was measured from repeats, and not from single images.
+    recorded : Statistics
+        Of the recordings, in shares.
+    ends : tuple of float or None
+        Shares at which most recordings are clipped, at the dark and the bright end.
+    """
+
+    microscope: Microscope
+    contrast: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    other_sampling: float | None
+    from_repeats: bool
+    recorded: Statistics
+    ends: tuple[float | None, float | None]
+
+    @property
+    def grey_levels_per_photon(self) -> NDArray[np.float64]:
+        """The detector's gain, (m,)."""
+        return self.contrast / self.microscope.photons
+
+    @property
+    def read_noise(self) -> NDArray[np.float64]:
+        """Standard deviation without light in grey levels, (m,)."""
+        return self.contrast * self.microscope.read
+
+    def shares(self, recorded: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Bring recordings, (m, y, x), to shares of the grey range."""
+        shares: NDArray[np.float64] = (recorded - self.offset[:, None, None]) / self.contrast[:, None, None]
+        return shares
+
+    def clipped_like(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Clip simulated recordings where the real ones are."""
+        return shares if self.ends == (None, None) else np.clip(shares, *self.ends)
+
+
+def fit_microscope(fields: Fields, *, seed: int = 0) -> Fit:
+    """Fit blur, sampling, noise, contrast and offset, and jitter and smoothing where the recordings show them.
+
+    Raises
+    ------
+    InputError
+        When the recordings are constant, hold NaN or show too few grey levels.
+    """
+    torch.set_num_threads(1)  # so that sums come out alike everywhere
+    ways: tuple[Sampling | None, ...] = ("binning", "subsampling") if max(fields.factor) > 1 else (None,)
+    searches = [_Search(fields, way, seed) for way in ways]
+    for search in searches:
+        search.run()
+    # Binning and sub-sampling differ little behind a wide blur, and not at all at factor 2: the common one wins ties.
+    best = searches[-1] if searches[-1].score < (1 - _WORTH) * searches[0].score else searches[0]
+    others = [search for search in searches if search is not best]
+    return best.result(others[0] if others else None)
+
+
+class _Search:
+    """The state of one fit: a microscope with gain 1 and offset 0, and the scale of every recording."""
+
+    def __init__(self, fields: Fields, sampling: Sampling | None, seed: int) -> None:
+        self._fields, self._seed = fields, seed
+        self._high = torch.from_numpy(fields.sharp[:, None])
+        self._normal = torch.randn(
+            (_FIELDS_OF_NOISE, len(fields.sharp), 1, *fields.recorded.shape[1:]),
+            generator=torch.Generator().manual_seed(seed),
+        )
+        self.microscope = Microscope(0.5 * max(fields.factor), sampling, photons=1e3, read=0.01)
+        self.score = math.inf
+
+    def run(self) -> None:
+        """Fit in turns until nothing changes any more."""
+        for number in range(_ROUNDS):
+            light = self._light(self.microscope)
+            self._match_levels(light[:, 0].double().numpy())
+            self._match_noise(light, is_first=number == 0)
+            self._match_blur(is_first=number == 0)
+        self._try_jitter()
+
+    def result(self, other: _Search | None) -> Fit:
+        """Put together what was found."""
+        return Fit(
+            microscope=self.microscope,
+            contrast=self.contrast,
+            offset=self.offset,
+            other_sampling=None if other is None else other.score,
+            from_repeats=self._fields.again is not None,
+            recorded=self.recorded,
+            ends=self._ends,
+        )
+
+    def _light(self, microscope: Microscope) -> Tensor:
+        return without_noise(self._high, microscope, self._fields.factor, self._seed)
+
+    # --- grey scale --------------------------------------------------------------------------------------------------
+
+    def _match_levels(self, light: NDArray[np.float64]) -> None:
+        """Find contrast and offset of every recording by quantiles, which need no registration, and measure it anew.
+
+        Noise is averaged away first, else it would widen the recordings. Files of pairs may each have been
+        stretched separately; recordings without partners share one scale.
+        """
+        fields = self._fields
+        if fields.paired:
+            lines = [_level_line(light[own], fields.recorded[own]) for own in fields.files[:, None] == fields.files]
+        else:
+            lines = [_dark_line(light, fields.recorded)] * len(fields.recorded)
+        self.contrast, self.offset = np.array(lines).T
+        shares = self._shares(fields.recorded)
+        self.recorded = measure(shares)
+        ends = [clipped_ends(one) for one in shares]
+        self._ends = (_agreed([pair[0] for pair in ends]), _agreed([pair[1] for pair in ends]))
+        self._noise = self.recorded.noise
+        if fields.again is not None:
+            self._noise = noise_of_repeats(shares, self._shares(fields.again))
+
+    def _shares(self, recorded: NDArray[np.float64]) -> NDArray[np.float64]:
+        shares: NDArray[np.float64] = (recorded - self.offset[:, None, None]) / self.contrast[:, None, None]
+        return shares
+
+    # --- noise -------------------------------------------------------------------------------------------------------
+
+    def _match_noise(self, light: Tensor, *, is_first: bool) -> None:
+        """Take the noise as measured; correct it by what the same measurement says of simulated recordings."""
+        slope, dark = max(self._noise.gain, 1e-7), self._noise.variance_at(0.0)
+        smoothing = self.microscope.smoothing
+        passed = noise_passed(smoothing)
+        trial = _with_noise_of(self.microscope, slope / passed, dark / passed)
+        if is_first or self._fields.again is not None:
+            self.microscope = trial
+            return
+        seen = [noise_of_image(self._simulated(light, trial, normal)) for normal in self._normal]
+        slope *= _ratio(slope, float(np.mean([one.gain for one in seen])))
+        dark = max(2 * dark - float(np.mean([one.gain * 0.0 + one.constant for one in seen])), 0.1 * dark)
+        excess = float(np.mean(self.recorded.noise.correlation) - np.mean([one.correlation for one in seen]))
+        if smoothing == 0 and excess > _SMOOTHED:
+            smoothing = smoothing_of(excess)
+            passed = noise_passed(smoothing)
+        self.microscope = replace(_with_noise_of(trial, slope / passed, dark / passed), smoothing=smoothing)
+
+    def _simulated(self, light: Tensor, microscope: Microscope, normal: Tensor) -> NDArray[np.float64]:
+        values = with_noise(light, microscope, normal)
+        return values if self._ends == (None, None) else np.clip(values, *self._ends)
+
+    # --- blur --------------------------------------------------------------------------------------------------------
+
+    def _match_blur(self, *, is_first: bool) -> None:
+        """Find the blur by the spectrum (Nelder and Mead), from the best of a grid."""
+        wide = max(self._fields.factor)
+        start = [self.microscope.blur / wide]
+        if is_first:
+            grid = np.geomspace(_NARROWEST, _WIDEST, 14)
+            start = [min(grid, key=lambda blur: self._misfit(replace(self.microscope, blur=float(blur) * wide), 1.0))]
+        self.microscope, self.score = self._refine(("blur",), start)
+
+    def _try_jitter(self) -> None:
+        wide = max(self._fields.factor)
+        trial, score = self._refine(("blur", "jitter"), [self.microscope.blur / wide, 0.5])
+        # It must explain that waves along X are weaker, not stand in for a blur of another shape.
+        straight, jittered = (self._gaps(microscope, 1.0)[1] for microscope in (self.microscope, trial))
+        explains = jittered < _EXPLAINED * straight and score < (1 - _WORTH) * self.score
+        if trial.jitter > _LEAST_JITTER and explains:
+            self.microscope, self.score = trial, score
+
+    def _refine(self, names: tuple[str, ...], start: list[float]) -> tuple[Microscope, float]:
+        """Search blur (in low voxels) and jitter; without pairs, also how much contrast the fields differ by."""
+        wide = max(self._fields.factor)
+        first = np.array([*start, *([] if self._fields.paired else [0.0])])
+        simplex = np.vstack([first, first + np.diag([0.15] * len(first))])
+
+        def decoded(values: NDArray[np.float64]) -> tuple[Microscope, float]:
+            sizes = dict(zip(names, np.clip(np.abs(values), 0, _WIDEST).tolist(), strict=False))
+            scale = 1.0 if self._fields.paired else math.exp(min(max(float(values[-1]), -1.0), 1.0))
+            return replace(self.microscope, **sizes | {"blur": sizes["blur"] * wide}), scale
+
+        options: dict[str, Any] = {"initial_simplex": simplex, "maxfev": 60, "xatol": 2e-3, "fatol": 1e-4}
+        found = minimize(  # type: ignore[call-overload]
+            lambda values: self._misfit(*decoded(values)), first, method="Nelder-Mead", options=options
+        )
+        return decoded(found.x)[0], float(found.fun)
+
+    def _misfit(self, microscope: Microscope, scale: float) -> float:
+        radial, direction = self._gaps(microscope, scale)
+        return math.hypot(radial / _SPECTRUM_UNIT, direction / _DIRECTION_UNIT)
+
+    def _gaps(self, microscope: Microscope, scale: float) -> tuple[float, float]:
+        """Compare spectra, radial and along Y over along X, with the noise in closed form."""
+        light = self._light(microscope)
+        _, power, _ = spectrum(light[:, 0].double().numpy())
+        level = float(light.clamp_min(0).mean()) / microscope.photons + microscope.read**2
+        frequency = self.recorded.frequency
+        expected = (power * scale**2 + level) * smoothing_transfer(microscope.smoothing, frequency) ** 2
+        found = self.recorded
+        radial = spectrum_gap(expected.mean(axis=0), found.radial, found.pixels)
+        return radial, direction_gap(expected, found.power, found.pixels)
+
+
+def _with_noise_of(microscope: Microscope, slope: float, dark: float) -> Microscope:
+    return replace(microscope, photons=1 / slope, read=math.sqrt(max(dark, _LEAST_VARIANCE)))
+
+
+def _ratio(wanted: float, seen: float) -> float:
+    """Return by what to multiply, at most by 3 either way."""
+    return min(max(wanted / seen, 1 / 3), 3.0) if seen > 0 else 1.0
+
+
+def _smooth(images: NDArray[np.float64]) -> NDArray[np.float64]:
+    planes = (0.0,) * (images.ndim - 2)
+    smooth: NDArray[np.float64] = gaussian_filter(images, (*planes, _LEVEL_SMOOTHING, _LEVEL_SMOOTHING))
+    return smooth
+
+
+_LEVELS = np.linspace(0.002, 0.998, 400)
+
+
+def _level_line(light: NDArray[np.float64], recorded: NDArray[np.float64]) -> tuple[float, float]:
+    x, y = (np.quantile(_smooth(images), _LEVELS) for images in (light, recorded))
+    slope, shift = np.polyfit(x, y, 1)
+    return float(slope), float(shift)
+
+
+def _dark_line(light: NDArray[np.float64], recorded: NDArray[np.float64]) -> tuple[float, float]:
+    """Match fields of different specimens: their empty areas agree, whatever else is in them."""
+    x, y = (np.quantile(_smooth(images), _LEVELS) for images in (light, recorded))
+    dark = [dark_level(images) for images in (light, recorded)]
+    slope = float((x - dark[0]) @ (y - dark[1]) / np.square(x - dark[0]).sum())
+    return slope, dark[1] - slope * dark[0]
+
+
+# --- smoothing after the noise ---------------------------------------------------------------------------------------
+
+_WHITE_LAG = -2 / 3
+
+
+def _taps(sigma: float) -> NDArray[np.float64]:
+    """Return a Gaussian behind second differences, as the noise is measured."""
+    distance = np.arange(-20, 21)
+    gauss = np.exp(-0.5 * (distance / max(sigma, 1e-3)) ** 2)
+    return np.convolve(gauss / gauss.sum(), np.array([1.0, -2.0, 1.0]) / math.sqrt(6))
+
+
+def noise_passed(sigma: float) -> float:
+    """Return the share of the measured noise variance that a blur of `sigma` voxels leaves."""
+    return float(np.square(_taps(sigma)).sum()) ** 2
+
+
+def smoothing_of(excess: float) -> float:
+    """Return the blur that makes neighbouring white noise correlate by so much more, in voxels."""
+
+    def missing(sigma: float) -> float:
+        taps = _taps(sigma)
+        return float(taps[1:] @ taps[:-1] / (taps @ taps)) - _WHITE_LAG - excess
+
+    return float(brentq(missing, NEGLIGIBLE, 4.0)) if missing(4.0) > 0 > missing(NEGLIGIBLE) else 0.0
+
+
+def smoothing_transfer(sigma: float, frequency: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return by what a blur multiplies waves of each frequency."""
+    transfer: NDArray[np.float64] = np.exp(-2 * (math.pi * sigma * frequency) ** 2)
+    return transfer
+
+
+def _agreed(ends: list[float | None]) -> float | None:
+    """Return the mean of the ends at which recordings are clipped; None if most are not."""
+    known = [end for end in ends if end is not None]
+    return float(np.mean(known)) if 2 * len(known) > len(ends) else None
