@@ -96,6 +96,9 @@ def _show(outcome: Outcome, out: Path, picture: Path, *, as_json: bool) -> None:
     optional = {"line jitter": microscope.jitter, "smoothing after the noise": microscope.smoothing}
     facts = {
         "blur": f"{microscope.blur:.3g} high voxels (sigma)",
+        "haze": f"{microscope.haze:.0%} of the light, {microscope.haze_sigma:.3g} high voxels"
+        if microscope.haze
+        else "",
         "sampling": microscope.sampling or "",
         **{name: f"{value:.2g} low voxels" if value else "" for name, value in optional.items()},
         "photons": f"{microscope.photons:.3g} at the top of the sharp grey range",

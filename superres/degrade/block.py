@@ -40,10 +40,18 @@ def _widened(step: DegradeStep) -> DegradeStep:
     if isinstance(value, dict):
         kept = {key: pair for key, pair in value.items() if (name, key) not in _NEUTRAL}
         content[name] = {
-            key: [float(f"{pair[0] * (1 - share):.4g}"), float(f"{pair[1] * (1 + share):.4g}")]
-            for key, pair in kept.items()
+            key: _around(pair[0], share if key != "haze" else _haze_share(pair[0])) for key, pair in kept.items()
         }
     return DegradeStep.model_validate(content)
+
+
+def _around(value: float, share: float) -> list[float]:
+    return [float(f"{value * (1 - share):.4g}"), float(f"{value * (1 + share):.4g}")]
+
+
+def _haze_share(haze: float) -> float:
+    """Return how far haze may vary: no more light can be out of focus than there is."""
+    return min(_BLUR_SHARE, (1 - haze) / haze) if haze > 0 else 0.0
 
 
 def meanings() -> dict[str, str]:
@@ -80,9 +88,10 @@ def write_text(path: Path, text: str, *, overwrite: bool) -> None:
 def _kept(step: dict[str, object]) -> dict[str, object]:
     """Leave out what a step does not change."""
     ((name, value),) = step.items()
-    if isinstance(value, dict):
-        value = {key: item for key, item in value.items() if (name, key) not in _NEUTRAL}
-    return {name: value}
+    if not isinstance(value, dict):
+        return step
+    unchanged = _NEUTRAL + ((("blur", "haze"), ("blur", "haze_sigma")) if value.get("haze") == [0.0, 0.0] else ())
+    return {name: {key: item for key, item in value.items() if (name, key) not in unchanged}}
 
 
 def _comments(outcome: Outcome) -> Iterator[str]:

@@ -29,11 +29,12 @@ _WORTH = 0.15
 # Excess correlation of neighbouring noise, beyond what texture explains, from which on smoothing is fitted.
 _SMOOTHED = 0.04
 _LEAST_JITTER = 0.3  # low voxels
-_EXPLAINED = 0.7  # of the gap in direction may be left
+_EXPLAINED = 0.7  # of the misfit may be left when haze is added, of the gap in direction when jitter is
 _ROUNDS = 3
 _FIELDS_OF_NOISE = 3
 _LEVEL_SMOOTHING = 2.0
-_NARROWEST, _WIDEST = 0.1, 6.0  # low voxels of blur
+_NARROWEST, _WIDEST, _WIDEST_HAZE = 0.1, 6.0, 24.0  # low voxels of blur
+_STEP, _TRIALS = 0.15, 30  # first step of the search, and trials per parameter
 _LEAST_VARIANCE = 1e-8  # shares of the grey range squared
 
 
@@ -145,15 +146,22 @@ class _Search:
         )
         self.microscope = Microscope(0.5 * max(fields.factor), sampling, photons=1e3, read=0.01)
         self.score = math.inf
+        self._names: tuple[str, ...] = ("blur",)
 
     def run(self) -> None:
-        """Fit in turns until nothing changes any more."""
+        """Fit in turns until nothing changes any more; then see whether haze or line jitter explains what is left."""
         for number in range(_ROUNDS):
-            light = self._light(self.microscope)
-            self._match_levels(light[:, 0].double().numpy())
-            self._match_noise(light, is_first=number == 0)
-            self._match_blur(is_first=number == 0)
+            self._match_all_but_blur(is_first=number == 0)
+            if number == 0:
+                self._choose_from_grid()
+            self.microscope, self.score = self._refine(self._names, self.microscope)
+        self._try_haze()
         self._try_jitter()
+
+    def _match_all_but_blur(self, *, is_first: bool = False) -> None:
+        light = self._light(self.microscope)
+        self._match_levels(light[:, 0].double().numpy())
+        self._match_noise(light, is_first=is_first)
 
     def result(self, other: _Search | None) -> Fit:
         """Put together what was found."""
@@ -222,36 +230,49 @@ class _Search:
 
     # --- blur --------------------------------------------------------------------------------------------------------
 
-    def _match_blur(self, *, is_first: bool) -> None:
-        """Find the blur by the spectrum (Nelder and Mead), from the best of a grid."""
+    def _choose_from_grid(self) -> None:
         wide = max(self._fields.factor)
-        start = [self.microscope.blur / wide]
-        if is_first:
-            grid = np.geomspace(_NARROWEST, _WIDEST, 14)
-            start = [min(grid, key=lambda blur: self._misfit(replace(self.microscope, blur=float(blur) * wide), 1.0))]
-        self.microscope, self.score = self._refine(("blur",), start)
+        trials = [replace(self.microscope, blur=float(b) * wide) for b in np.geomspace(_NARROWEST, _WIDEST, 14)]
+        self.microscope = min(trials, key=lambda trial: self._misfit(trial, 1.0))
+
+    def _try_haze(self) -> None:
+        """See whether part of the light is out of focus, as in widefield recordings of thick specimens."""
+        kept = dict(vars(self))
+        hazy = replace(self.microscope, haze=0.5, haze_sigma=max(4.0 * max(self._fields.factor), self.microscope.blur))
+        self._names = ("blur", "haze", "haze_sigma")
+        self.microscope, score = self._refine(self._names, hazy)
+        for _ in range(_ROUNDS if score < _EXPLAINED * self.score else 0):
+            self._match_all_but_blur()
+            self.microscope, score = self._refine(self._names, self.microscope)
+        if score < _EXPLAINED * self.score:
+            self.score = score
+        else:
+            vars(self).update(kept)
 
     def _try_jitter(self) -> None:
-        wide = max(self._fields.factor)
-        trial, score = self._refine(("blur", "jitter"), [self.microscope.blur / wide, 0.5])
+        names = (*self._names, "jitter")
+        trial, score = self._refine(names, replace(self.microscope, jitter=0.5))
         # It must explain that waves along X are weaker, not stand in for a blur of another shape.
         straight, jittered = (self._gaps(microscope, 1.0)[1] for microscope in (self.microscope, trial))
         explains = jittered < _EXPLAINED * straight and score < (1 - _WORTH) * self.score
         if trial.jitter > _LEAST_JITTER and explains:
-            self.microscope, self.score = trial, score
+            self._names, self.microscope, self.score = names, trial, score
 
-    def _refine(self, names: tuple[str, ...], start: list[float]) -> tuple[Microscope, float]:
-        """Search blur (in low voxels) and jitter; without pairs, also how much contrast the fields differ by."""
+    def _refine(self, names: tuple[str, ...], start: Microscope) -> tuple[Microscope, float]:
+        """Search by Nelder and Mead; without pairs, also how much contrast the fields differ by."""
         wide = max(self._fields.factor)
-        first = np.array([*start, *([] if self._fields.paired else [0.0])])
-        simplex = np.vstack([first, first + np.diag([0.15] * len(first))])
+        first = np.array([_coded(name, getattr(start, name), wide) for name in names])
+        first = first if self._fields.paired else np.append(first, 0.0)
+        simplex = np.vstack([first, first + np.diag([_STEP] * len(first))])
 
         def decoded(values: NDArray[np.float64]) -> tuple[Microscope, float]:
-            sizes = dict(zip(names, np.clip(np.abs(values), 0, _WIDEST).tolist(), strict=False))
+            found = {name: _decoded(name, float(value), wide) for name, value in zip(names, values, strict=False)}
             scale = 1.0 if self._fields.paired else math.exp(min(max(float(values[-1]), -1.0), 1.0))
-            return replace(self.microscope, **sizes | {"blur": sizes["blur"] * wide}), scale
+            return replace(start, **found), scale  # type: ignore[arg-type]
 
-        options: dict[str, Any] = {"initial_simplex": simplex, "maxfev": 60, "xatol": 2e-3, "fatol": 1e-4}
+        options: dict[str, Any] = {
+            "initial_simplex": simplex, "maxfev": _TRIALS * len(first), "xatol": 2e-3, "fatol": 1e-4,
+        }  # fmt: skip
         found = minimize(  # type: ignore[call-overload]
             lambda values: self._misfit(*decoded(values)), first, method="Nelder-Mead", options=options
         )
@@ -271,6 +292,21 @@ class _Search:
         found = self.recorded
         radial = spectrum_gap(expected.mean(axis=0), found.radial, found.pixels)
         return radial, direction_gap(expected, found.power, found.pixels)
+
+
+def _coded(name: str, value: float, wide: int) -> float:
+    """Return a parameter as it is searched: lengths in low voxels, that of haze by its logarithm."""
+    if name == "haze_sigma":
+        return math.log(value / wide)
+    return value / wide if name == "blur" else value
+
+
+def _decoded(name: str, value: float, wide: int) -> float:
+    if name == "haze_sigma":
+        return math.exp(min(max(value, 0.0), math.log(_WIDEST_HAZE))) * wide
+    if name == "haze":
+        return min(max(value, 0.0), 0.95)
+    return min(abs(value), _WIDEST) * (wide if name == "blur" else 1)
 
 
 def _with_noise_of(microscope: Microscope, slope: float, dark: float) -> Microscope:

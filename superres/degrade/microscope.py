@@ -35,6 +35,8 @@ class Microscope:
         Counted at the top of the grey range.
     read : float
         Standard deviation of the noise where there is no light.
+    haze, haze_sigma : float
+        Share of the light that is out of focus, and by how many high voxels it is spread instead of `blur`.
     jitter : float
         Standard deviation of the displacement of scan lines along X, in low voxels.
     smoothing : float
@@ -47,6 +49,8 @@ class Microscope:
     sampling: Sampling | None
     photons: float
     read: float
+    haze: float = 0.0
+    haze_sigma: float = 8.0
     jitter: float = 0.0
     smoothing: float = 0.0
     gain: float = 1.0
@@ -58,12 +62,18 @@ class Microscope:
 
     def optics(self) -> tuple[DegradeStep, ...]:
         """Return the steps before any noise."""
-        steps = [DegradeStep(blur=Blur(sigma=(self.blur, self.blur)))] if self.blur > NEGLIGIBLE else []
+        steps = [DegradeStep(blur=self._psf())] if self.blur > NEGLIGIBLE or self.haze > 0 else []
         if self.sampling is not None:
             steps.append(DegradeStep(downsample=self.sampling))
         if self.jitter > NEGLIGIBLE:
             steps.append(DegradeStep(line_jitter=LineJitter(sd=(self.jitter, self.jitter))))
         return tuple(steps)
+
+    def _psf(self) -> Blur:
+        sigma = (self.blur, self.blur)
+        if self.haze == 0:
+            return Blur(sigma=sigma)
+        return Blur(sigma=sigma, haze=(self.haze, self.haze), haze_sigma=(self.haze_sigma, self.haze_sigma))
 
     def detector(self) -> tuple[DegradeStep, ...]:
         """Return the steps that add noise."""

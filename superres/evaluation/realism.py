@@ -59,7 +59,7 @@ def _charts(outcome: Outcome) -> list[str]:
         _figure("Radial spectrum", _spectrum(outcome)),
         _figure("Noise variance against grey level", _noise(outcome)),
         _figure("Quantiles", _quantiles(outcome)),
-        _figure("Correlation of noise, beyond white noise", _correlation(outcome)),
+        _figure("Correlation of noise, beyond that of white noise", _correlation(outcome)),
     ]
 
 
@@ -100,13 +100,9 @@ def _quantiles(outcome: Outcome) -> str:
 
 def _correlation(outcome: Outcome) -> str:
     lags = np.arange(1.0, outcome.autocorrelation.shape[1] + 1)
-    lines = []
-    for axis, letter in enumerate("YX"):
-        dashed = axis == 1
-        lines.append(Line(f"recorded {letter}", lags, outcome.autocorrelation[axis], _REAL, 2.5, dashed))
-        for one, colour in _simulations(outcome):
-            lines.append(Line(f"{one.name} {letter}", lags, one.autocorrelation[axis], colour, 1.5, dashed))
-    return line_chart(lines, title="Correlation", x_label="distance in voxels", y_label="correlation")
+    lines = [Line("recorded", lags, outcome.autocorrelation.mean(axis=0), _REAL, 2.5)]
+    lines += [Line(one.name, lags, one.autocorrelation.mean(axis=0), colour) for one, colour in _simulations(outcome)]
+    return line_chart(lines, title="Correlation", x_label="voxels along Y or X", y_label="correlation")
 
 
 def _crops(outcome: Outcome) -> str:
