@@ -29,12 +29,17 @@ _WORTH = 0.15
 # Excess correlation of neighbouring noise, beyond what texture explains, from which on smoothing is fitted.
 _SMOOTHED = 0.04
 _LEAST_JITTER = 0.3  # low voxels
+_UNEXPLAINED = 1.0  # misfit below which there is nothing left to explain
 _EXPLAINED = 0.7  # of the misfit may be left when haze is added, of the gap in direction when jitter is
-_ROUNDS = 3
+_ROUNDS, _SETTLED = 5, 0.02  # turns at most, and the change of the misfit that ends them
+# Cycles per voxel from which on noise is seen in the spectrum, and by how much it may differ from what was measured.
+_FINE, _NOISE_OFF = 0.35, 1.25
+_RULED = 0.1  # share of structure in the power there, up to which noise rules
 _FIELDS_OF_NOISE = 3
+_LEAST_LEFT = 0.1  # share of the measured noise that cannot be texture
 _LEVEL_SMOOTHING = 2.0
 _NARROWEST, _WIDEST, _WIDEST_HAZE = 0.1, 6.0, 24.0  # low voxels of blur
-_STEP, _TRIALS = 0.15, 30  # first step of the search, and trials per parameter
+_STEP, _TRIALS = 0.15, 22  # first step of the search, and trials per parameter
 _LEAST_VARIANCE = 1e-8  # shares of the grey range squared
 
 
@@ -124,12 +129,14 @@ def fit_microscope(fields: Fields, *, seed: int = 0) -> Fit:
         When the recordings are constant, hold NaN or show too few grey levels.
     """
     torch.set_num_threads(1)  # so that sums come out alike everywhere
-    ways: tuple[Sampling | None, ...] = ("binning", "subsampling") if max(fields.factor) > 1 else (None,)
-    searches = [_Search(fields, way, seed) for way in ways]
+    # At factors up to 2 sub-sampling at the centre of a block is binning.
+    ways: tuple[Sampling | None, ...] = ("binning", "subsampling") if max(fields.factor) > 2 else ("binning",)
+    searches = [_Search(fields, way, seed) for way in (ways if max(fields.factor) > 1 else (None,))]
     for search in searches:
         search.run()
-    # Binning and sub-sampling differ little behind a wide blur, and not at all at factor 2: the common one wins ties.
+    # The two differ little behind a wide blur: the common one wins ties.
     best = searches[-1] if searches[-1].score < (1 - _WORTH) * searches[0].score else searches[0]
+    best.explain_rest()
     others = [search for search in searches if search is not best]
     return best.result(others[0] if others else None)
 
@@ -149,14 +156,23 @@ class _Search:
         self._names: tuple[str, ...] = ("blur",)
 
     def run(self) -> None:
-        """Fit in turns until nothing changes any more; then see whether haze or line jitter explains what is left."""
+        """Fit levels, noise and blur in turns until the misfit stays."""
+        smoothing = 0.0
         for number in range(_ROUNDS):
             self._match_all_but_blur(is_first=number == 0)
-            if number == 0:
+            if number == 0 or self.microscope.smoothing > 0 == smoothing:
                 self._choose_from_grid()
+            smoothing = self.microscope.smoothing
+            before = self.score
             self.microscope, self.score = self._refine(self._names, self.microscope)
-        self._try_haze()
-        self._try_jitter()
+            if number > 1 and abs(self.score - before) < _SETTLED * before:
+                break
+
+    def explain_rest(self) -> None:
+        """See whether haze or line jitter explains what is left."""
+        if self.score > _UNEXPLAINED:
+            self._try_haze()
+            self._try_jitter()
 
     def _match_all_but_blur(self, *, is_first: bool = False) -> None:
         light = self._light(self.microscope)
@@ -207,22 +223,41 @@ class _Search:
     # --- noise -------------------------------------------------------------------------------------------------------
 
     def _match_noise(self, light: Tensor, *, is_first: bool) -> None:
-        """Take the noise as measured; correct it by what the same measurement says of simulated recordings."""
-        slope, dark = max(self._noise.gain, 1e-7), self._noise.variance_at(0.0)
+        """Take the noise as measured at first; then correct it until simulated recordings measure the same.
+
+        What texture adds to the measurement of real noise, it adds to that of simulated noise. Variances here are those
+        that are measured, behind the smoothing.
+        """
+        measured = max(self._noise.gain, 1e-7), max(self._noise.variance_at(0.0), _LEAST_VARIANCE)
         smoothing = self.microscope.smoothing
-        passed = noise_passed(smoothing)
-        trial = _with_noise_of(self.microscope, slope / passed, dark / passed)
         if is_first or self._fields.again is not None:
-            self.microscope = trial
+            self.microscope = _with_noise_of(self.microscope, *measured, smoothing)
             return
-        seen = [noise_of_image(self._simulated(light, trial, normal)) for normal in self._normal]
-        slope *= _ratio(slope, float(np.mean([one.gain for one in seen])))
-        dark = max(2 * dark - float(np.mean([one.gain * 0.0 + one.constant for one in seen])), 0.1 * dark)
+        seen = [noise_of_image(self._simulated(light, self.microscope, normal)) for normal in self._normal]
+        passed = noise_passed(smoothing)
+        slope = passed / self.microscope.photons + measured[0] - float(np.mean([one.gain for one in seen]))
+        dark = passed * self.microscope.read**2 + self._noise.constant - float(np.mean([one.constant for one in seen]))
         excess = float(np.mean(self.recorded.noise.correlation) - np.mean([one.correlation for one in seen]))
-        if smoothing == 0 and excess > _SMOOTHED:
-            smoothing = smoothing_of(excess)
-            passed = noise_passed(smoothing)
-        self.microscope = replace(_with_noise_of(trial, slope / passed, dark / passed), smoothing=smoothing)
+        if smoothing > 0 or excess > _SMOOTHED:
+            smoothing = smoothing_of(excess + excess_of(smoothing))
+        slope, dark = max(slope, _LEAST_LEFT * measured[0]), max(dark, _LEAST_LEFT * measured[1])
+        if smoothing == 0 and self._ends == (None, None):
+            slope = self._slope_by_spectrum(light[:, 0].double().numpy(), slope, dark)
+        self.microscope = _with_noise_of(self.microscope, slope, dark, smoothing)
+
+    def _slope_by_spectrum(self, light: NDArray[np.float64], slope: float, dark: float) -> float:
+        """Better the slope by the total noise in the spectrum, which every voxel adds to, where noise rules there."""
+        _, power, _ = spectrum(light)
+        fine = self.recorded.frequency > _FINE
+        structure, seen = (float(np.mean(one[fine])) for one in (power.mean(axis=0), self.recorded.radial))
+        if structure > _RULED * seen:
+            return slope
+        # The window of the spectrum weighs the middle most.
+        window = np.square(np.hanning(light.shape[1])[:, None] * np.hanning(light.shape[2]))
+        level = float(np.average(np.clip(light, 0, None).mean(axis=0), weights=window))
+        better = (seen - structure - dark) / max(level, 1e-9)
+        better = min(max(better, slope / _NOISE_OFF), slope * _NOISE_OFF)
+        return (slope + 2 * better) / 3  # the errors of the two are independent, and those of the curve larger
 
     def _simulated(self, light: Tensor, microscope: Microscope, normal: Tensor) -> NDArray[np.float64]:
         values = with_noise(light, microscope, normal)
@@ -241,10 +276,11 @@ class _Search:
         hazy = replace(self.microscope, haze=0.5, haze_sigma=max(4.0 * max(self._fields.factor), self.microscope.blur))
         self._names = ("blur", "haze", "haze_sigma")
         self.microscope, score = self._refine(self._names, hazy)
-        for _ in range(_ROUNDS if score < _EXPLAINED * self.score else 0):
+        for _ in range(2 if score < _EXPLAINED * self.score else 0):
             self._match_all_but_blur()
             self.microscope, score = self._refine(self._names, self.microscope)
-        if score < _EXPLAINED * self.score:
+        is_wider = self.microscope.haze_sigma > 2 * max(self.microscope.blur, max(self._fields.factor))
+        if is_wider and score < _EXPLAINED * self.score:
             self.score = score
         else:
             vars(self).update(kept)
@@ -271,7 +307,7 @@ class _Search:
             return replace(start, **found), scale  # type: ignore[arg-type]
 
         options: dict[str, Any] = {
-            "initial_simplex": simplex, "maxfev": _TRIALS * len(first), "xatol": 2e-3, "fatol": 1e-4,
+            "initial_simplex": simplex, "maxfev": _TRIALS * len(first), "xatol": 3e-3, "fatol": 1e-4,
         }  # fmt: skip
         found = minimize(  # type: ignore[call-overload]
             lambda values: self._misfit(*decoded(values)), first, method="Nelder-Mead", options=options
@@ -286,10 +322,14 @@ class _Search:
         """Compare spectra, radial and along Y over along X, with the noise in closed form."""
         light = self._light(microscope)
         _, power, _ = spectrum(light[:, 0].double().numpy())
-        level = float(light.clamp_min(0).mean()) / microscope.photons + microscope.read**2
-        frequency = self.recorded.frequency
-        expected = (power * scale**2 + level) * smoothing_transfer(microscope.smoothing, frequency) ** 2
         found = self.recorded
+        passed = smoothing_transfer(microscope.smoothing, found.frequency) ** 2
+        level = float(light.clamp_min(0).mean()) / microscope.photons + microscope.read**2
+        # A noise level that is off by a few per cent would be made up for by the blur: see it where noise rules.
+        fine = found.frequency > _FINE
+        seen = float(np.mean((found.radial / passed - power.mean(axis=0) * scale**2)[fine]))
+        level = min(max(seen, level / _NOISE_OFF), level * _NOISE_OFF)
+        expected = (power * scale**2 + level) * passed
         radial = spectrum_gap(expected.mean(axis=0), found.radial, found.pixels)
         return radial, direction_gap(expected, found.power, found.pixels)
 
@@ -309,13 +349,11 @@ def _decoded(name: str, value: float, wide: int) -> float:
     return min(abs(value), _WIDEST) * (wide if name == "blur" else 1)
 
 
-def _with_noise_of(microscope: Microscope, slope: float, dark: float) -> Microscope:
-    return replace(microscope, photons=1 / slope, read=math.sqrt(max(dark, _LEAST_VARIANCE)))
-
-
-def _ratio(wanted: float, seen: float) -> float:
-    """Return by what to multiply, at most by 3 either way."""
-    return min(max(wanted / seen, 1 / 3), 3.0) if seen > 0 else 1.0
+def _with_noise_of(microscope: Microscope, slope: float, dark: float, smoothing: float) -> Microscope:
+    """Return the microscope whose noise has such a variance against grey level behind the smoothing."""
+    passed = noise_passed(smoothing)
+    read = math.sqrt(max(dark / passed, _LEAST_VARIANCE))
+    return replace(microscope, photons=passed / slope, read=read, smoothing=smoothing)
 
 
 def _smooth(images: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -358,12 +396,17 @@ def noise_passed(sigma: float) -> float:
     return float(np.square(_taps(sigma)).sum()) ** 2
 
 
+def excess_of(sigma: float) -> float:
+    """Return by how much more neighbouring white noise correlates behind a blur."""
+    taps = _taps(sigma)
+    return float(taps[1:] @ taps[:-1] / (taps @ taps)) - _WHITE_LAG
+
+
 def smoothing_of(excess: float) -> float:
     """Return the blur that makes neighbouring white noise correlate by so much more, in voxels."""
 
     def missing(sigma: float) -> float:
-        taps = _taps(sigma)
-        return float(taps[1:] @ taps[:-1] / (taps @ taps)) - _WHITE_LAG - excess
+        return excess_of(sigma) - excess
 
     return float(brentq(missing, NEGLIGIBLE, 4.0)) if missing(4.0) > 0 > missing(NEGLIGIBLE) else 0.0
 

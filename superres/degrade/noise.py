@@ -7,7 +7,6 @@ offset and read noise apart only where a dark frame or an empty area shows one o
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +23,7 @@ _WHITE_LAGS = np.array([-2 / 3, 1 / 6])
 _SMOOTHING = 1.5  # voxels; local level
 _FLAT_SHARE = 0.6
 _BINS = 40
+_STRATA = 12
 _FEWEST = 100  # pixels in a bin
 _MAD_TO_SD = 1.4826
 # Pixels at the very ends of the scale: more than this share of a bin, and the bin has lost variance by clipping.
@@ -188,10 +188,23 @@ def _flat_residual(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """Return local level, second differences along both axes, and where the level is flattest."""
     level = _local_level(values)
-    steepness = np.hypot(np.gradient(level, axis=-1), np.gradient(level, axis=-2))
-    flat = steepness <= np.quantile(steepness, _FLAT_SHARE)
+    flat = _flat(level)
     residual = convolve1d(convolve1d(values, _SECOND_DIFFERENCE, axis=-1), _SECOND_DIFFERENCE, axis=-2)
     return level, residual, flat
+
+
+def _flat(level: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Mark the flattest parts; of every grey level, where those of the whole image are nothing but background."""
+    steepness = np.hypot(np.gradient(level, axis=-1), np.gradient(level, axis=-2))
+    flat = steepness <= np.quantile(steepness, _FLAT_SHARE)
+    (low, high), (flat_low, flat_high) = (np.quantile(part, [0.001, 0.999]) for part in (level, level[flat]))
+    if flat_high - flat_low >= (high - low) / 2:
+        return np.asarray(flat)
+    stratum = np.clip((level - low) / (high - low) * _STRATA, 0, _STRATA - 1).astype(np.intp)
+    limits = np.zeros(_STRATA)
+    for number in np.unique(stratum):
+        limits[number] = np.quantile(steepness[stratum == number], _FLAT_SHARE)
+    return np.asarray(steepness <= limits[stratum])
 
 
 def _local_level(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -241,9 +254,13 @@ def _points(
     order = np.argsort(level, kind="stable")
     edges = np.searchsorted(level[order], bins)
     points = []
-    for start, stop in itertools.pairwise(edges):
-        chosen = order[start:stop]
-        if len(chosen) < _FEWEST or clipped[chosen].mean() > _CLIPPED_SHARE:
+    first = int(edges[0])
+    for stop in edges[1:].tolist():
+        chosen = order[first:stop]
+        if len(chosen) < _FEWEST:  # sparse levels are taken together with their neighbours
+            continue
+        first = stop
+        if clipped[chosen].mean() > _CLIPPED_SHARE:
             continue
         values = residual[chosen]
         spread = _MAD_TO_SD * float(np.median(np.abs(values))) if robust else float(values.std())

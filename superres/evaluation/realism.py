@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 import numpy as np
+from numpy.typing import NDArray
 
 from superres.degrade.block import degrade_block, meanings
 from superres.degrade.fitting import Outcome, Simulation
@@ -81,14 +82,16 @@ def _spectrum(outcome: Outcome) -> str:
 
 def _noise(outcome: Outcome) -> str:
     real = outcome.fit.recorded.noise
-    lines = [Line("recorded", real.level, real.variance, _REAL, 2.5)]
+    lines = [Line("recorded", real.level, _log(real.variance), _REAL, 2.5)]
     for one, colour in _simulations(outcome):
         noise = one.statistics.noise
         shown = (noise.level >= real.level.min()) & (noise.level <= real.level.max())
-        lines.append(Line(one.name, noise.level[shown], noise.variance[shown], colour))
-    return line_chart(
-        lines, title="Noise", x_label="grey level, share of the sharp range", y_label="variance, share squared"
-    )
+        lines.append(Line(one.name, noise.level[shown], _log(noise.variance[shown]), colour))
+    return line_chart(lines, title="Noise", x_label="grey level, share of the sharp range", y_label="log10 of variance")
+
+
+def _log(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.log10(np.maximum(values, 1e-12))
 
 
 def _quantiles(outcome: Outcome) -> str:
