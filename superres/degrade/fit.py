@@ -164,7 +164,7 @@ class _Search:
                 self._choose_from_grid()
             smoothing = self.microscope.smoothing
             before = self.score
-            self.microscope, self.score = self._refine(self._names, self.microscope)
+            self.microscope, self.score = self._refine(self._names, self.microscope, step=_STEP / (1 + number))
             if number > 1 and abs(self.score - before) < _SETTLED * before:
                 break
 
@@ -294,12 +294,12 @@ class _Search:
         if trial.jitter > _LEAST_JITTER and explains:
             self._names, self.microscope, self.score = names, trial, score
 
-    def _refine(self, names: tuple[str, ...], start: Microscope) -> tuple[Microscope, float]:
+    def _refine(self, names: tuple[str, ...], start: Microscope, *, step: float = _STEP) -> tuple[Microscope, float]:
         """Search by Nelder and Mead; without pairs, also how much contrast the fields differ by."""
         wide = max(self._fields.factor)
         first = np.array([_coded(name, getattr(start, name), wide) for name in names])
         first = first if self._fields.paired else np.append(first, 0.0)
-        simplex = np.vstack([first, first + np.diag([_STEP] * len(first))])
+        simplex = np.vstack([first, first + np.diag([step] * len(first))])
 
         def decoded(values: NDArray[np.float64]) -> tuple[Microscope, float]:
             found = {name: _decoded(name, float(value), wide) for name, value in zip(names, values, strict=False)}

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from scipy.ndimage import gaussian_filter
 from typer.testing import CliRunner
 

@@ -72,7 +72,7 @@ CASES = [
     pytest.param(blobs, (1, 2, 2), 2.5, (50, 1.0, 2.0, 100.0), True, 2, id="smooth, few photons"),
     pytest.param(cells, (1, 1, 1), 1.5, (200, 4.0, 8.0, 500.0), True, 3, id="cells, high gain"),
     pytest.param(blobs, (1, 4, 4), 4.0, (1000, 0.46, 1.6, 100.0), True, 4, id="smooth, many photons"),
-    pytest.param(blobs, (1, 2, 2), 2.5, (200, 1.0, 2.0, 100.0), False, 5, id="other fields"),
+    pytest.param(blobs, (1, 1, 1), 1.5, (200, 1.0, 2.0, 100.0), False, 5, id="other fields"),
 ]
 
 
@@ -81,7 +81,7 @@ def test_a_known_microscope_is_found_again(
     scene: object, factor: tuple[int, int, int], blur: float, detector: tuple[float, ...], paired: bool, seed: int
 ) -> None:
     photons, gain, read, offset = detector
-    side, count = (160 if factor[1] == 4 else 192) * factor[1], 2 if paired else 3
+    side, count = (128 if factor[1] == 4 else 192) * factor[1], 2 if paired else 3
     sharp = scene(seed, side, count)  # type: ignore[operator]
     other = sharp if paired else scene(seed + 50, side, count)  # type: ignore[operator]
     microscope = Microscope(blur, "binning" if factor[1] > 1 else None, photons, 0.0)
@@ -95,7 +95,7 @@ def test_a_known_microscope_is_found_again(
 
 
 def test_repeats_are_used_and_the_same_fit_comes_out_twice() -> None:
-    sharp = blobs(1, 128)
+    sharp = blobs(1, 96)
     microscope = Microscope(1.2, None, 100, 0.0)
     first, second = (recorded(sharp, microscope, (1, 1, 1), gain=2, seed=seed) for seed in (1, 2))
     found = fitted(sharp, first, (1, 1, 1), again=second)
@@ -105,14 +105,14 @@ def test_repeats_are_used_and_the_same_fit_comes_out_twice() -> None:
 
 
 def test_line_jitter_is_found() -> None:
-    sharp = cells(2, 192)
+    sharp = cells(2, 160)
     low = recorded(sharp, Microscope(0.8, None, 500, 0.0, jitter=0.8), (1, 1, 1))
     found = fitted(sharp, low, (1, 1, 1)).microscope
     assert found.jitter == pytest.approx(0.8, rel=0.25)
 
 
 def test_haze_is_found() -> None:
-    sharp = cells(3, 144)
+    sharp = cells(3, 128)
     low = recorded(sharp, Microscope(1.0, None, 2000, 0.0, haze=0.6, haze_sigma=6.0), (1, 1, 1))
     found = fitted(sharp, low, (1, 1, 1)).microscope
     assert found.haze == pytest.approx(0.6, abs=0.1)
@@ -120,7 +120,7 @@ def test_haze_is_found() -> None:
 
 
 def test_smoothing_after_the_noise_is_found() -> None:
-    sharp = blobs(4, 192)
+    sharp = blobs(4, 160)
     low = recorded(sharp, Microscope(1.5, None, 200, 0.0), (1, 1, 1))
     found = fitted(sharp, gaussian_filter(low, (0, 0.6, 0.6)), (1, 1, 1))
     assert found.microscope.smoothing == pytest.approx(0.6, abs=0.12)
@@ -136,7 +136,7 @@ def test_what_smoothing_does_to_noise(sigma: float) -> None:
 
 
 def test_the_scale_of_the_recording_goes_through() -> None:
-    sharp = blobs(6, 128)
+    sharp = blobs(6, 80)
     low = recorded(sharp, Microscope(1.5, None, 200, 0.0), (1, 1, 1))
     plain, scaled = fitted(sharp, low, (1, 1, 1)), fitted(sharp, 3 * low + 50, (1, 1, 1))
     assert scaled.microscope.photons == pytest.approx(plain.microscope.photons, rel=1e-3)
