@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
-from scipy.optimize import brentq, minimize
+from scipy.optimize import minimize
 from torch import Tensor
 
-from superres.degrade.microscope import NEGLIGIBLE, Microscope, Sampling, Triple, with_noise, without_noise
+from superres.degrade.microscope import Microscope, Sampling, Triple, with_noise, without_noise
 from superres.degrade.noise import clipped_ends, dark_level, noise_of_image, noise_of_repeats
+from superres.degrade.smoothing import excess_of, noise_passed, smoothing_of, smoothing_transfer
 from superres.degrade.statistics import Statistics, direction_gap, measure, spectrum, spectrum_gap
 
 # Log10 power that counts as much as a gap of 1: what two spectra of one kind differ by, radial and along Y over X.
@@ -252,9 +253,9 @@ class _Search:
         structure, seen = (float(np.mean(one[fine])) for one in (power.mean(axis=0), self.recorded.radial))
         if structure > _RULED * seen:
             return slope
-        # The window of the spectrum weighs the middle most.
+        # The window of the spectrum weighs the middle most; sharp images of other fields have another mean level.
         window = np.square(np.hanning(light.shape[1])[:, None] * np.hanning(light.shape[2]))
-        level = float(np.average(np.clip(light, 0, None).mean(axis=0), weights=window))
+        level = float(np.average(self._shares(self._fields.recorded).mean(axis=0), weights=window))
         better = (seen - structure - dark) / max(level, 1e-9)
         better = min(max(better, slope / _NOISE_OFF), slope * _NOISE_OFF)
         return (slope + 2 * better) / 3  # the errors of the two are independent, and those of the curve larger
@@ -377,44 +378,6 @@ def _dark_line(light: NDArray[np.float64], recorded: NDArray[np.float64]) -> tup
     dark = [dark_level(images) for images in (light, recorded)]
     slope = float((x - dark[0]) @ (y - dark[1]) / np.square(x - dark[0]).sum())
     return slope, dark[1] - slope * dark[0]
-
-
-# --- smoothing after the noise ---------------------------------------------------------------------------------------
-
-_WHITE_LAG = -2 / 3
-
-
-def _taps(sigma: float) -> NDArray[np.float64]:
-    """Return a Gaussian behind second differences, as the noise is measured."""
-    distance = np.arange(-20, 21)
-    gauss = np.exp(-0.5 * (distance / max(sigma, 1e-3)) ** 2)
-    return np.convolve(gauss / gauss.sum(), np.array([1.0, -2.0, 1.0]) / math.sqrt(6))
-
-
-def noise_passed(sigma: float) -> float:
-    """Return the share of the measured noise variance that a blur of `sigma` voxels leaves."""
-    return float(np.square(_taps(sigma)).sum()) ** 2
-
-
-def excess_of(sigma: float) -> float:
-    """Return by how much more neighbouring white noise correlates behind a blur."""
-    taps = _taps(sigma)
-    return float(taps[1:] @ taps[:-1] / (taps @ taps)) - _WHITE_LAG
-
-
-def smoothing_of(excess: float) -> float:
-    """Return the blur that makes neighbouring white noise correlate by so much more, in voxels."""
-
-    def missing(sigma: float) -> float:
-        return excess_of(sigma) - excess
-
-    return float(brentq(missing, NEGLIGIBLE, 4.0)) if missing(4.0) > 0 > missing(NEGLIGIBLE) else 0.0
-
-
-def smoothing_transfer(sigma: float, frequency: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return by what a blur multiplies waves of each frequency."""
-    transfer: NDArray[np.float64] = np.exp(-2 * (math.pi * sigma * frequency) ** 2)
-    return transfer
 
 
 def _agreed(ends: list[float | None]) -> float | None:
