@@ -90,12 +90,13 @@ def _show(outcome: Outcome, out: Path, picture: Path, *, as_json: bool) -> None:
     from rich.table import Table
 
     from superres.degrade.block import meanings, noise_source
+    from superres.degrade.microscope import NEGLIGIBLE
 
     fit = outcome.fit
     microscope = fit.microscope
     optional = {"line jitter": microscope.jitter, "smoothing after the noise": microscope.smoothing}
     facts = {
-        "blur": f"{microscope.blur:.3g} high voxels (sigma)",
+        "blur": f"{microscope.blur:.3g} high voxels (sigma)" if microscope.blur > NEGLIGIBLE else "none to be seen",
         "haze": f"{microscope.haze:.0%} of the light, {microscope.haze_sigma:.3g} high voxels"
         if microscope.haze
         else "",

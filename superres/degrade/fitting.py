@@ -77,6 +77,8 @@ class Outcome:
 
 # Correlation of neighbouring noise beyond that of simulated recordings, at which something is said.
 _CORRELATED = 0.05
+# Share of the measured slope that is left as photon noise, below which it is uncertain.
+_TEXTURE = 0.3
 # Log10 of a ratio of power; a fit that is further off has not understood the recordings.
 _POOR = 0.15
 
@@ -150,6 +152,11 @@ def _warnings(outcome: Outcome) -> list[str]:
     """Say in words what is wrong with the recordings or the fit."""
     fit, found = outcome.fit, []
     found += [text for text in fit.recorded.noise.warnings if "clipped" in text or "no photon noise" in text]
+    if not fit.from_repeats and 1 / fit.microscope.photons < _TEXTURE * fit.recorded.noise.gain:
+        found.append(
+            "most of what looks like photon noise in the recordings is explained by structure as fine as the voxels, so "
+            "gain and photons are uncertain: give two recordings of one field to measure noise from"
+        )
     smoothing = fit.microscope.smoothing
     excess = float(np.mean(outcome.autocorrelation[:, 0]) - np.mean(outcome.fitted.autocorrelation[:, 0]))
     if smoothing > 0:
