@@ -154,7 +154,7 @@ def _warnings(outcome: Outcome) -> list[str]:
     found += [text for text in fit.recorded.noise.warnings if "clipped" in text or "no photon noise" in text]
     if not fit.from_repeats and 1 / fit.microscope.photons < _TEXTURE * fit.recorded.noise.gain:
         found.append(
-            "most of what looks like photon noise in the recordings is explained by structure as fine as the voxels, so "
+            "most of what looks like photon noise in the recordings is explained by structure as fine as voxels, so "
             "gain and photons are uncertain: give two recordings of one field to measure noise from"
         )
     smoothing = fit.microscope.smoothing
