@@ -104,7 +104,7 @@ def test_pair_on_a_coarser_grid(tmp_path: Path) -> None:
     assert sharp.shape[3:] == (254, 254)
     images = [read(volume) for volume in (recorded, sharp)]
     assert match_intensity(*images, (1, 2, 2)) == pytest.approx((0.5, 40), rel=1e-4)
-    with pytest.raises(InputError, match=r"\[1,2,2\] times as large .* but factor is \[1, 4, 4\]; give --set factor=\[1,2,2\]"):
+    with pytest.raises(InputError, match=r"\[1,2,2\] times as large .* is \[1, 4, 4\]; give --set factor=\[1,2,2\]"):
         open_pair(pair(*files, None), 0, factor=(1, 4, 4))
 
 
