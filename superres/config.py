@@ -44,9 +44,8 @@ def _parse_list(value: object) -> object:
 Seconds = Annotated[float, BeforeValidator(_parse_seconds), Field(gt=0)]
 Range = Annotated[tuple[float, float], BeforeValidator(_parse_range)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_parse_list)]
-Factor = tuple[
-    Annotated[int, Field(ge=1, le=16)], Annotated[int, Field(ge=1, le=16)], Annotated[int, Field(ge=1, le=16)]
-]
+_Times = Annotated[int, Field(ge=1, le=16)]
+Factor = tuple[_Times, _Times, _Times]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")]
 
 
@@ -144,9 +143,7 @@ class Augment(Settings):
     own_range: float = Field(
         0.5, ge=0, le=1, description="share of patches with black and white of their own, as in an image cut small"
     )
-    coarser: float = Field(
-        0.2, ge=0, le=1, description="share of patches from sharp images binned 2 x 2 first: another magnification"
-    )
+    coarser: float = Field(0.2, ge=0, le=1, description="share from sharp images binned 2 x 2: another magnification")
     rectangle: float = Field(0.2, ge=0, le=1, description="share of those patches with an empty or saturated rectangle")
 
 
@@ -263,6 +260,8 @@ class UpscaleConfig(Settings):
     tile: int | None = Field(None, ge=16, description="largest tile side in input voxels; default chosen")
     shard: int | None = Field(None, ge=1, description="tiles along Y and X in one output file; default chosen")
     device: Device = "auto"
+    guard: bool = Field(True, description="fall back on interpolation where the prediction is not to be believed")
+    trust: bool = Field(True, description="write maps of how far to believe the output, and a summary")
     overwrite: bool = False
 
 

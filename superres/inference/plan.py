@@ -21,6 +21,12 @@ DEFAULT_TILE = 384
 # Output voxels per shard that are aimed at: 32 million are 64 MB of uint16.
 _SHARD_VOXELS = 32 << 20
 _LARGEST_CHUNK = 256
+SMALLEST_INPUT = 144
+"""Smallest side of what a net is given.
+
+torch gives convolutions over 20 480 values or fewer to another algorithm, which rounds differently; inputs of at least
+this side are above that, so that small tiles and large ones agree in every bit.
+"""
 
 
 @dataclass(frozen=True, slots=True)
