@@ -16,7 +16,8 @@ from superres.config import UpscaleConfig
 from superres.errors import InputError
 from superres.inference.plan import TilePlan
 from superres.inference.predictor import Predictor, load_model
-from superres.inference.unit import Channel, Tally, make_channel
+from superres.inference.trust import TrustSummary, TrustWriter
+from superres.inference.unit import Channel, Maps, Tally, make_channel
 from superres.progress import Progress, ProgressCallback, silent
 from superres.volumes import (
     OutputStore,
@@ -49,6 +50,8 @@ class UpscaleSummary:
         Predicted voxels of this run outside the range of the output's dtype, set to its nearest end.
     warnings : tuple of str
         What a person should know.
+    trust : TrustSummary or None
+        How far to believe it; None where that was not wanted or cannot be told of this model.
     """
 
     path: Path
@@ -59,6 +62,7 @@ class UpscaleSummary:
     seconds: float
     clipped: int
     warnings: tuple[str, ...]
+    trust: TrustSummary | None = None
 
 
 def upscale(
@@ -103,14 +107,21 @@ def upscale(
     jobs = [make_channel(volume, c, intensities[c], predictor, plan, config) for c in channels]
     layout = _layout(volume, predictor, plan, config, jobs)
     store = OutputStore.open(out, layout, overwrite=config.overwrite)
-    todo = [unit for unit in store.units() if not store.is_done(unit)]
+    trust = None
+    if config.trust and jobs[0].guard is not None:
+        trust = TrustWriter.open(out, layout, plan, jobs, overwrite=config.overwrite)
+    todo = [u for u in store.units() if not (store.is_done(u) and (trust is None or trust.is_done(u)))]
     tally = Tally()
     events = _tile_events(plan, store, todo, progress)
     next(events)
     for unit in todo:
-        block = jobs[unit.c].predict(unit.t, store.region(unit), np.dtype(layout.dtype), tally, events, None)
+        region, maps = store.region(unit), None if trust is None else Maps()
+        block = jobs[unit.c].predict(unit.t, region, np.dtype(layout.dtype), tally, events, maps)
+        if trust is not None and maps is not None:
+            trust.write(unit, region, maps)
         store.write(unit, block)
     store.finish(progress)
+    summary = None if trust is None else trust.finish(store.units(), progress)
     return UpscaleSummary(
         path=out,
         shape=store.layout.shape,
@@ -120,6 +131,7 @@ def upscale(
         seconds=time.monotonic() - started,
         clipped=tally.clipped,
         warnings=_warnings(volume, predictor, tally, store.layout.dtype),
+        trust=summary,
     )
 
 

@@ -109,7 +109,7 @@ def plan_tiles(
     ]
     y, x = (core * f * count for core, f, count in zip(cores, factor[1:], counts, strict=True))
     z = factor[0] * max(1, min(shape[0], 16, _SHARD_VOXELS // (y * x * factor[0])))
-    chunk = (z, _largest_divisor(y), _largest_divisor(x))
+    chunk = (z, largest_divisor(y), largest_divisor(x))
     return TilePlan(shape, factor, (1, cores[0], cores[1]), (halo[0], halo[1], halo[2]), (z, y, x), chunk)
 
 
@@ -137,5 +137,6 @@ def _default_count(output_side: int) -> int:
     return max(1, 2048 // output_side)
 
 
-def _largest_divisor(side: int) -> int:
+def largest_divisor(side: int) -> int:
+    """Return the largest chunk along an axis that divides a shard."""
     return next(n for n in range(min(side, _LARGEST_CHUNK), 0, -1) if side % n == 0)
