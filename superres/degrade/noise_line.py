@@ -26,7 +26,7 @@ _BRIGHT = 0.95
 
 @dataclass(frozen=True, slots=True)
 class NoiseLine:
-    """Variance of the noise against level, held constant beyond the levels at which it was measured.
+    """Variance of the noise against level; constant below the levels at which it was measured, growing above them.
 
     Parameters
     ----------
@@ -46,7 +46,8 @@ class NoiseLine:
 
     def variance(self, level: Tensor) -> Tensor:
         """Return the variance at each level."""
-        return (level.clamp(self.lowest, self.highest) * self.gain + self.constant).clamp_min_(self.least)
+        highest = None if self.gain > 0 else self.highest
+        return (level.clamp(self.lowest, highest) * self.gain + self.constant).clamp_min_(self.least)
 
 
 def measure_noise_line(windows: Sequence[NDArray[Any]], *, least: float) -> NoiseLine | None:

@@ -69,7 +69,7 @@ class TestNoiseLine:
         torch.testing.assert_close(found, expected, rtol=0.25, atol=0)
         beyond = torch.tensor([-5.0, line.lowest, line.highest, 5.0])
         assert line.variance(beyond)[0] == line.variance(beyond)[1]
-        assert line.variance(beyond)[3] == line.variance(beyond)[2]
+        assert line.variance(beyond)[3] > line.variance(beyond)[2], "photon noise grows where too few voxels show it"
 
     def test_a_nearly_empty_image_has_a_noise_too(self) -> None:
         image = np.random.default_rng(0).normal(0.1, 0.02, (40, 40))
