@@ -4,7 +4,8 @@ Three reasons, each a weight from 0 to 1 on the grid of the recording, multiplie
 
 - The prediction, recorded again, deviates from the recording by more than its noise: the net erased or added something.
   With deviations of `chi2` times the variance of the noise, the share of the residual that makes the smallest error
-  within the microscope's band is about ``1 / chi2`` (error of the recording over that of the difference).
+  within the microscope's band is about ``1 / chi2`` (error of the recording over that of the difference). Its square is
+  taken: a net that errs where the recording shows it is not to be believed in finer detail, which nothing shows.
 - A deviation over several voxels that noise does not explain (`superres.inference.consistency`).
 - Places of this kind that the net did worse on than interpolation when it was trained (`superres.nets.domain`).
 
@@ -128,7 +129,8 @@ class Guard:
         z = square = torch.full_like(weight, torch.nan)
         if self.compares:
             z, square, chi2 = self._deviations(found, torch.from_numpy(pred), plan, grown, core)
-            weight = weight * (_CHANCE / chi2.clamp_min(_CHANCE))
+            share = _CHANCE / chi2.clamp_min(_CHANCE)
+            weight = weight * share * share
             weight = weight * ((_HOPELESS - z.abs()) / (_HOPELESS - SUSPICIOUS)).clamp(0, 1)
         middle = (slice(1, -1), slice(1, -1))
         parts = [part[middle].contiguous().numpy() for part in (weight, z, square, unfamiliar, out_of_range)]
