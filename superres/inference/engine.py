@@ -17,7 +17,7 @@ from superres.errors import InputError
 from superres.inference.plan import TilePlan
 from superres.inference.predictor import Predictor, load_model
 from superres.inference.trust import TrustSummary, TrustWriter
-from superres.inference.unit import Channel, Maps, Tally, make_channel
+from superres.inference.unit import Channel, Tally, make_channel
 from superres.progress import Progress, ProgressCallback, silent
 from superres.volumes import (
     OutputStore,
@@ -115,10 +115,12 @@ def upscale(
     events = _tile_events(plan, store, todo, progress)
     next(events)
     for unit in todo:
-        region, maps = store.region(unit), None if trust is None else Maps()
-        block = jobs[unit.c].predict(unit.t, region, np.dtype(layout.dtype), tally, events, maps)
+        region = store.region(unit)
+        maps = None if trust is None else trust.maps(unit, region)
+        found = None if maps is None else maps.add
+        block = jobs[unit.c].predict(unit.t, region, np.dtype(layout.dtype), tally, events, found)
         if trust is not None and maps is not None:
-            trust.write(unit, region, maps)
+            trust.write(unit, maps)
         store.write(unit, block)
     store.finish(progress)
     summary = None if trust is None else trust.finish(store.units(), progress)

@@ -13,16 +13,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from superres.errors import OutputWriteError
 from superres.inference.consistency import BORDER, SUSPICIOUS
+from superres.inference.guard import Evidence
 from superres.inference.guarded import noise_windows
 from superres.inference.plan import TilePlan, largest_divisor
-from superres.inference.unit import Channel, Maps, Region
+from superres.inference.unit import Channel, Region
 from superres.progress import ProgressCallback
 from superres.volumes import OutputStore, StoreLayout, Unit
 from superres.volumes.pyramid import Reduction
@@ -127,6 +128,51 @@ def trust_path(out: Path) -> Path:
     return out.with_name(f"{stem}.trust{out.name.removeprefix(stem)}")
 
 
+class Maps:
+    """The maps of one shard of the output, filled in tile by tile.
+
+    Parameters
+    ----------
+    region : tuple of slice
+        ZYX voxels of the output.
+    plan : TilePlan
+        Of the output.
+    saturation : float
+        Grey level from which on a voxel is saturated.
+    """
+
+    def __init__(self, region: Region, plan: TilePlan, saturation: float) -> None:
+        low = [slice(part.start // f, part.stop // f) for part, f in zip(region, plan.factor, strict=True)]
+        shape = [part.stop - part.start for part in low]
+        self._start = [part.start for part in low]
+        self._plan, self._saturation = plan, saturation
+        self.z = np.full(shape, np.nan, np.float32)
+        self.weight = np.full(shape, np.nan, np.float32)
+        self.flags = np.zeros(shape, np.uint8)
+        self.counts = _Counts()
+
+    def add(self, plane: int, rows: slice, columns: slice, found: Evidence, recorded: NDArray[Any]) -> None:
+        """Fill in one tile."""
+        missing = ~np.isfinite(recorded)
+        z, square = (np.where(missing, np.float32(np.nan), part) for part in (found.z, found.square))
+        flags = (
+            FLAGS["saturated"] * (recorded >= self._saturation)
+            | FLAGS["out of range"] * found.out_of_range
+            | FLAGS["inconsistent"] * (np.abs(np.nan_to_num(z)) > SUSPICIOUS)
+            | FLAGS["unlike the training data"] * found.unfamiliar
+            | FLAGS["edge"] * _edge(rows, columns, self._plan)
+            | FLAGS["no value"] * missing
+        ).astype(np.uint8)
+        _, y, x = self._start
+        where = (
+            plane - self._start[0],
+            slice(rows.start - y, rows.stop - y),
+            slice(columns.start - x, columns.stop - x),
+        )
+        self.z[where], self.weight[where], self.flags[where] = z, found.weight, flags
+        self.counts.add(_counted(z, found.weight, square, flags))
+
+
 class TrustWriter:
     """Writes the maps of one output; made by `TrustWriter.open`.
 
@@ -158,7 +204,11 @@ class TrustWriter:
         """Whether all maps of a shard of the output are there."""
         return self._counts(unit) is not None and all(self._store.is_done(one) for one in _units(unit))
 
-    def write(self, unit: Unit, region: Region, maps: Maps) -> None:
+    def maps(self, unit: Unit, region: Region) -> Maps:
+        """Return the empty maps of one shard of the output."""
+        return Maps(region, self._plan, self._saturation[unit.c])
+
+    def write(self, unit: Unit, maps: Maps) -> None:
         """Write the maps of one shard of the output.
 
         Raises
@@ -166,16 +216,15 @@ class TrustWriter:
         OutputWriteError
             When the disk is full or cannot be written to.
         """
-        z, weight, square, flags = self._blocks(region, maps, self._saturation[unit.c])
-        counts = json.dumps(asdict(_counted(z, weight, square, flags)), allow_nan=False)
         try:
-            write_whole(self._tally(unit), [counts.encode()])
+            write_whole(self._tally(unit), [json.dumps(asdict(maps.counts), allow_nan=False).encode()])
         except OSError as error:
             raise OutputWriteError(
                 f"{self._tally(unit)}: writing failed, {error}; mend the cause and run the same command again"
             ) from None
-        for one, block in zip(_units(unit), (z, weight, flags.astype(np.float32)), strict=True):
-            self._store.write(one, block)
+        blocks: tuple[NDArray[Any], ...] = (maps.z, maps.weight, maps.flags)
+        for one, block in zip(_units(unit), blocks, strict=True):
+            self._store.write(one, block.astype(np.float32, copy=False))
 
     def finish(self, units: Sequence[Unit], progress: ProgressCallback) -> TrustSummary:
         """Write pyramid, metadata and, beside the store, the summary."""
@@ -200,32 +249,6 @@ class TrustWriter:
         name = path.name.removesuffix(".zarr").removesuffix(".ome") + ".json"
         write_whole(path.with_name(name), [json.dumps(content, indent=2, allow_nan=False).encode()])
         return summary
-
-    def _blocks(
-        self, region: Region, maps: Maps, saturation: float
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]:
-        """Put the tiles of a shard together: z, weight, squared deviations and flags, (z, y, x) each."""
-        low = [slice(part.start // f, part.stop // f) for part, f in zip(region, self._plan.factor, strict=True)]
-        shape = [part.stop - part.start for part in low]
-        z, weight, square = (np.full(shape, np.nan, np.float32) for _ in range(3))
-        flags = np.zeros(shape, np.uint8)
-        for (plane, row, column), found in maps.evidence.items():
-            height, width = found.weight.shape
-            y, x = row - low[1].start, column - low[2].start
-            where = (plane - low[0].start, slice(y, y + height), slice(x, x + width))
-            recorded = maps.recorded[plane, row, column]
-            missing = ~np.isfinite(recorded)
-            weight[where] = found.weight
-            z[where], square[where] = (np.where(missing, np.float32(np.nan), part) for part in (found.z, found.square))
-            flags[where] = (
-                FLAGS["saturated"] * (recorded >= saturation)
-                | FLAGS["out of range"] * found.out_of_range
-                | FLAGS["inconsistent"] * (np.abs(np.nan_to_num(found.z)) > SUSPICIOUS)
-                | FLAGS["unlike the training data"] * found.unfamiliar
-                | FLAGS["edge"] * _edge(slice(row, row + height), slice(column, column + width), self._plan)
-                | FLAGS["no value"] * missing
-            )
-        return z, weight, square, flags
 
     def _tally(self, unit: Unit) -> Path:
         return self._store.records.folder / "tally" / (".".join(map(str, unit)) + ".json")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,8 @@ class Tally:
     not_finite: int = 0
 
 
-@dataclass(slots=True, eq=False)
-class Maps:
-    """What was found for the low-resolution voxels of one shard, (z, y, x) each; see `Evidence`."""
-
-    evidence: dict[tuple[int, int, int], Evidence] = field(default_factory=dict)
-    recorded: dict[tuple[int, int, int], NDArray[Any]] = field(default_factory=dict)
+# Hears of each tile: plane, rows, columns of the low grid, what was found there, and the voxels as they were recorded.
+Found = Callable[[int, slice, slice, Evidence, NDArray[Any]], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,17 +75,16 @@ class Channel:
         return np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=0.0)
 
     def predict(
-        self, t: int, region: Region, dtype: np.dtype[Any], tally: Tally, events: Iterator[None], maps: Maps | None
+        self, t: int, region: Region, dtype: np.dtype[Any], tally: Tally, events: Iterator[None], found: Found | None
     ) -> NDArray[Any]:
-        """Predict a region of output voxels, on the grey scale and in the dtype of the output; fill in `maps`."""
+        """Predict a region of output voxels, on the grey scale and in the dtype of the output; tell `found`."""
         block = np.empty([part.stop - part.start for part in region], dtype=dtype)
         factor = self.plan.factor
         for z, rows, columns in self.plan.tiles(region):
             core, evidence = self._tile(t, z, rows, columns)
-            values = self.recorded(t, z, rows, columns)[0] if self._may_hold_nan or maps is not None else None
-            if maps is not None and evidence is not None and values is not None:
-                place = (z, rows.start, columns.start)
-                maps.evidence[place], maps.recorded[place] = evidence, values
+            values = self.recorded(t, z, rows, columns)[0] if self._may_hold_nan or found is not None else None
+            if found is not None and evidence is not None and values is not None:
+                found(z, rows, columns, evidence, values)
             core = self._with_holes(np.asarray(self.intensity.denormalise(core)), values, tally)
             where = tuple(
                 slice(part.start * f - whole.start, part.stop * f - whole.start)
