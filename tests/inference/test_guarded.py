@@ -171,7 +171,7 @@ def write(predictor: Predictor, path: Path) -> Path:
 
 
 def settings(model: Path, **changes: object) -> UpscaleConfig:
-    return UpscaleConfig.model_validate({"model": model, "tile": 24, "shard": 2, "device": "cpu"} | changes)
+    return UpscaleConfig.model_validate({"model": model, "tile": 36, "shard": 1, "device": "cpu"} | changes)
 
 
 def voxels(store: Path) -> NDArray[Any]:
@@ -180,7 +180,7 @@ def voxels(store: Path) -> NDArray[Any]:
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Path:
-    save_hyperstack(tmp_path / "in.tif", np.stack([recording(60, 70)[0], recording(60, 70)[0, :, ::-1]], axis=0)[None])
+    save_hyperstack(tmp_path / "in.tif", recording(60, 70)[None])
     return tmp_path / "in.tif"
 
 

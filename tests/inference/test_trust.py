@@ -124,7 +124,7 @@ def stack(tmp_path: Path) -> Path:
     image = degrade_image(scene()[None, None], STEPS, factor=FACTOR, grey_range=(0, 25_500))[0, 0, :70, :53] * 2
     image[:20, :20] = 65_535
     image = image.clip(0, 65_535).astype(np.uint16)
-    planes = np.stack([np.stack([image, image[::-1]]), np.stack([image // 3, image[:, ::-1]])])
+    planes = np.stack([image[None], image[None, ::-1] // 3])
     save_hyperstack(tmp_path / "stack.tif", planes[None], voxel_size=(0.5, 0.2, 0.2), channel_names=("actin", "DNA"))
     return tmp_path / "stack.tif"
 
@@ -141,7 +141,7 @@ def test_maps_lie_on_the_grid_of_the_input(stack: Path, tmp_path: Path) -> None:
     model = write_model(tmp_path / "model.safetensors")
     summary = upscale(stack, tmp_path / "out.ome.zarr", settings(model))
     low, maps = open_volume(stack), open_volume(tmp_path / "out.trust.ome.zarr")
-    assert maps.shape == (1, 6, 2, 70, 53)
+    assert maps.shape == (1, 6, 1, 70, 53)
     assert maps.voxel_size == pytest.approx(low.voxel_size)
     assert maps.translation == pytest.approx(low.translation)
     assert maps.channel_names[:3] == ("actin: consistency z", "actin: guard weight", "actin: flags")
@@ -171,7 +171,7 @@ def files_of(store: Path) -> dict[str, bytes]:
     return {str(file.relative_to(store)): file.read_bytes() for file in sorted(store.rglob("*")) if file.is_file()}
 
 
-@pytest.mark.parametrize("stop_at", [1, 5])
+@pytest.mark.parametrize("stop_at", [1, 3])
 def test_stopped_and_resumed_equals_uninterrupted(stack: Path, tmp_path: Path, stop_at: int) -> None:
     model = write_model(tmp_path / "model.safetensors")
     whole = upscale(stack, tmp_path / "a" / "out.zarr", settings(model, channels=(0,)))

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from superres.errors import ModelFileError
@@ -17,6 +17,7 @@ def noise(y: int, x: int, sd: float = 1.0, seed: int = 0) -> torch.Tensor:
     return sd * torch.randn(y, x, generator=torch.Generator().manual_seed(seed))
 
 
+@settings(max_examples=15)
 @given(st.floats(0.01, 10))
 def test_of_white_noise_fine_and_coarse_detail_are_its_variance(sd: float) -> None:
     found = local_statistics(noise(200, 200, sd) + 3 * sd)
@@ -32,6 +33,7 @@ def test_of_structure_there_is_more_coarse_detail_than_fine() -> None:
     assert float((found.coarse / found.fine)[inner].min()) > 10
 
 
+@settings(max_examples=25)
 @given(st.integers(0, 60), st.integers(0, 70), st.integers(21, 60), st.integers(21, 60))
 def test_a_part_has_the_statistics_of_the_whole_bit_for_bit(top: int, left: int, height: int, width: int) -> None:
     image = noise(120, 130)
