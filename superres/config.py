@@ -145,9 +145,7 @@ class Augment(Settings):
     own_range: float = Field(
         0.5, ge=0, le=1, description="share of patches with black and white of their own, as in an image cut small"
     )
-    coarser: float = Field(
-        0.2, ge=0, le=1, description="share of patches from sharp images binned 2 x 2 first: another magnification"
-    )
+    coarser: float = Field(0.2, ge=0, le=1, description="share from sharp images binned 2 x 2: another magnification")
     rectangle: float = Field(0.2, ge=0, le=1, description="share of those patches with an empty or saturated rectangle")
 
 
@@ -264,6 +262,8 @@ class UpscaleConfig(Settings):
     tile: int | None = Field(None, ge=16, description="largest tile side in input voxels; default chosen")
     shard: int | None = Field(None, ge=1, description="tiles along Y and X in one output file; default chosen")
     device: Device = "auto"
+    guard: bool = Field(True, description="fall back on interpolation where the prediction is not to be believed")
+    trust: bool = Field(True, description="write maps of how far to believe the output, and a summary")
     overwrite: bool = False
 
 

@@ -396,6 +396,17 @@ def test_upscale_one_to_a_store(model: Path, image: Path, tmp_path: Path, upscal
     assert "upscale 2/2 tiles" not in result.stdout
 
 
+def test_guard_and_trust_are_on_unless_switched_off(
+    model: Path, image: Path, tmp_path: Path, upscaled: Upscaled
+) -> None:
+    command = ["upscale", image, "--model", model, "--out", tmp_path]
+    run(*command)
+    run(*command, "--guard", "off", "--trust", "off")
+    run(*command, "--set", "guard=off")
+    assert [(config.guard, config.trust) for _, _, config in upscaled] == [(True, True), (False, False), (False, True)]
+    assert run(*command, "--guard", "maybe").exit_code == 2
+
+
 def test_upscale_one_into_a_folder(model: Path, image: Path, tmp_path: Path, upscaled: Upscaled) -> None:
     run("upscale", image, "--model", model, "--out", tmp_path)
     assert upscaled[0][1] == tmp_path / "cell.ome.zarr"
