@@ -41,6 +41,8 @@ FLAGS: Mapping[str, int] = {
 
 # Voxels at the edge are known less of, but are in every volume: they do not count as flagged.
 _WARNINGS = sum(bit for name, bit in FLAGS.items() if name != "edge")
+# Shares of what the net adds that the guard took back: from where on it is said, and from where on it is nearly all.
+_WORTH_SAYING, _MOST = 0.05, 0.5
 # Full scale of cameras with 10 to 16 bits: what the brightest voxels stand at when the light was too much.
 _FULL_SCALES = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))
 
@@ -113,13 +115,22 @@ class TrustSummary:
 
     def sentence(self) -> str:
         """Say it to a person."""
+        return "; ".join(filter(None, (self._flagged(), self._taken_back(), f"see {self.path}")))
+
+    def _flagged(self) -> str:
         unseen = "" if self.chi2 is not None else "; the output was not compared with the input"
         if self.flagged == 0:
-            return f"no voxel flagged{unseen}, see {self.path}"
+            return f"no voxel flagged{unseen}"
         named = {name: share for name, share in self.flags.items() if name != "edge" and share > 0}
         ordered = sorted(named.items(), key=lambda item: -item[1])
         reasons = ", ".join(f"{name} {_percent(share)}" for name, share in ordered)
-        return f"{_percent(self.flagged)} of voxels flagged ({reasons}){unseen}; do not measure there, see {self.path}"
+        return f"{_percent(self.flagged)} of voxels flagged ({reasons}){unseen}; do not measure there"
+
+    def _taken_back(self) -> str:
+        if self.guarded < _WORTH_SAYING:
+            return ""
+        said = f"the guard took back {_percent(self.guarded)} of what the net adds to interpolation"
+        return f"{said}: this input is hardly what the model was trained for" if self.guarded > _MOST else said
 
 
 def trust_path(out: Path) -> Path:

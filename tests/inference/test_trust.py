@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +260,9 @@ class TestPyramid:
 
 def test_the_sentence_says_why_and_where() -> None:
     flags = dict.fromkeys(FLAGS, 0.0) | {"inconsistent": 0.015, "saturated": 0.0061, "edge": 0.2}
-    summary = TrustSummary(Path("out.trust.ome.zarr"), 1000, 1.0, 7.0, 0.021, flags, 0.1, ())
-    assert summary.sentence() == (
-        "2.1 % of voxels flagged (inconsistent 1.5 %, saturated 0.6 %); do not measure there, see out.trust.ome.zarr"
-    )
+    summary = TrustSummary(Path("out.trust.ome.zarr"), 1000, 1.0, 7.0, 0.021, flags, 0.01, ())
+    flagged = "2.1 % of voxels flagged (inconsistent 1.5 %, saturated 0.6 %); do not measure there"
+    assert summary.sentence() == f"{flagged}; see out.trust.ome.zarr"
+    taken_back = "the guard took back 10.0 % of what the net adds to interpolation"
+    assert replace(summary, guarded=0.1).sentence() == f"{flagged}; {taken_back}; see out.trust.ome.zarr"
+    assert "hardly what the model was trained for; see" in replace(summary, guarded=0.93).sentence()
