@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
@@ -109,7 +109,8 @@ def _cells(methods: Sequence[str], scores: Mapping[str, Scores]) -> list[Text]:
 
 def _mean_table(evaluation: Evaluation) -> Table:
     """Return a table of the means over acquisitions, methods down and figures across."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), caption=_MEANS_CAPTION, caption_justify="left")
+    look: dict[str, Any] = {"box": box.SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1, 0, 0)}
+    table = Table(caption=_MEANS_CAPTION, caption_justify="left", **look)
     table.add_column("method", no_wrap=True)
     for _, title, _ in _MEANS:
         table.add_column(title, justify="right")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import next_fast_len
-from scipy.ndimage import median_filter, uniform_filter
+from scipy.ndimage import gaussian_filter, median_filter, uniform_filter
 
 from superres.datasets.alignment import bin_voxels, correlation, find_peak
 
@@ -40,6 +40,10 @@ _CERTAIN = 15.0
 _SURE = 12.0
 _ALIKE = 0.7
 _BANDS = (0.25, 0.5)
+# Pixels per side of the places in which structure is compared, and sigma of what is taken for illumination there.
+_PLACE, _LARGE = 32, 12.0
+# Correlation of neighbours from which on there is structure in a place, and of two places that show the same or not.
+_STRUCTURE, _SAME, _OTHER = 0.7, 0.5, 0.3
 # Share of the smaller picture that the overlap must have.
 _SHARED = 0.15
 
@@ -191,12 +195,43 @@ def _overlap(first: Thumbnail, second: Thumbnail) -> tuple[float, float, str, tu
     if shared is None or shared[0] < _ALIKE:
         return None
     alike, share, shift = shared
-    within = find_peak(*_cut(fixed, moving, shift), bands=_BANDS)
-    if within.height < _SURE or max(map(abs, within.shift)) > 2:
+    cut = _cut(fixed, moving, shift)
+    within = find_peak(*cut, bands=_BANDS)
+    if within.height < _SURE or max(map(abs, within.shift)) > 2 or _contradicted(*cut):
         return None
     words = ["mirrored"] if mirrored else []
     words += [f"turned by {90 * turns} degrees"] if turns else []
     return share, alike, " and ".join(words), (shift[0] * cell, shift[1] * cell)
+
+
+def _contradicted(first: NDArray[np.float64], second: NDArray[np.float64]) -> bool:
+    """Whether two pictures that lie on each other show different structure in most places where both show some.
+
+    One large object decides about phases and correlation, and a round cell looks like another, or like itself in a
+    mirror; what surrounds it tells them apart. Noise is no structure: two recordings of one field differ in it.
+    """
+    detail = [image - gaussian_filter(image, _LARGE) for image in (first, second)]
+    agreeing = against = 0
+    for y, x in itertools.product(*(range(0, n - _PLACE + 1, _PLACE) for n in first.shape)):
+        a, b = (one[y : y + _PLACE, x : x + _PLACE] for one in detail)
+        if min(_smoothness(a), _smoothness(b)) < _STRUCTURE:
+            continue
+        alike = _cosine(a, b)
+        agreeing += alike > _SAME
+        against += alike < _OTHER
+    return against > agreeing
+
+
+def _smoothness(image: NDArray[np.float64]) -> float:
+    """Return how much neighbours are alike: 0 for white noise, and for what is too faint for a byte per pixel."""
+    if image.std() < 1:
+        return 0.0
+    return min(_cosine(image[1:], image[:-1]), _cosine(image[:, 1:], image[:, :-1]))
+
+
+def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    return float((a * b).sum() / max(float(np.sqrt((a * a).sum() * (b * b).sum())), 1e-12))
 
 
 def _padded(image: NDArray[np.float64], size: int) -> NDArray[np.float64]:

@@ -105,3 +105,13 @@ def test_message_names_both_files_the_overlap_and_what_to_do(tmp_path: Path) -> 
     )
     with pytest.raises(InputError, match=expected):
         refuse_duplicates(load_manifest(tmp_path / "m.yaml"))
+
+
+def test_halves_of_one_round_cell_pass() -> None:
+    """Mirrored, a half of the cell lies on the other to 99 %; the texture around it is another."""
+    cell = skimage.data.cell()
+    halves = [thumbnail(part) for part in (cell[:, :440], cell[:, 446:550])]
+    assert halves[0] is not None and halves[1] is not None
+    assert find_overlap([halves[0]], [halves[1]]) is None
+    copy = thumbnail(cell[:, 300:550][:, ::-1])
+    assert copy is not None and find_overlap([halves[0]], [copy]) is not None
