@@ -53,7 +53,8 @@ def evaluate(
 ) -> None:
     """Score a model against truth beside interpolation and deconvolution, and write a report with pictures."""
     with job(STARTS_ANEW) as progress:
-        from superres.config import EvaluateConfig, load_config
+        from superres.config import load_config
+        from superres.evaluation.settings import EvaluateConfig
 
         config = load_config(EvaluateConfig, None, overrides or (), model=model, manifests=tuple(manifest))
         from superres import evaluation

@@ -2,46 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from superres.config import DegradeStep, EvaluateConfig, IntensityRule, check_degrade
+from superres.config import DegradeStep, IntensityRule, check_degrade
 from superres.datasets import Acquisition, Manifest, load_manifest, refuse_duplicates
 from superres.errors import ConfigError, InputError, ModelFileError
-from superres.evaluation.baselines import (
-    Tuning,
-    TuningImage,
-    apply_baseline,
-    methods_for,
-    tune_gaussian,
-    tune_richardson_lucy,
-)
+from superres.evaluation.baselines import Recording, methods_for, restore
 from superres.evaluation.conventions import describe_run
+from superres.evaluation.psf import Optics, Psf, find_psf
 from superres.evaluation.report import write_report
 from superres.evaluation.results import MODEL, Evaluation, gains_over, mean_over_acquisitions
-from superres.evaluation.sampling import Sample, Setup, draw_samples, evenly
-from superres.evaluation.scoring import Run, Scored, data_ranges, score_acquisition, with_micro_ssim
+from superres.evaluation.rivals import budget_warnings, describe_net, read_headers
+from superres.evaluation.sampling import Sample, Setup, draw_samples
+from superres.evaluation.scoring import Run, Scored, score_acquisition, with_micro_ssim
+from superres.evaluation.settings import EvaluateConfig
+from superres.evaluation.stopwatch import Stopwatch
+from superres.evaluation.tuning import DECONVOLUTIONS, GRIDS, Tuning, tune
+from superres.evaluation.tuning_set import TuningSet, choose_tuning_set, tuning_warnings
 from superres.inference import Predictor, load_model
 from superres.modelfile import ModelHeader, read_model_header
 from superres.progress import Progress, ProgressCallback, silent
 
-_TUNING_ACQUISITIONS = 6
-_TUNING_SIDE = 256  # high voxels
-_TUNING_DEPTH = 8  # low planes of a stack
-
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """An acquisition, the name of the manifest that lists it, and whether the model was trained on it."""
+    """An acquisition, the name of the manifest that lists it, and the models that were trained on it."""
 
     manifest: str
     acquisition: Acquisition
-    trained_on: bool
+    trained_on: tuple[str, ...]
 
 
 def evaluate(config: EvaluateConfig, out: Path, *, progress: ProgressCallback = silent) -> Evaluation:
@@ -67,16 +64,40 @@ def evaluate(config: EvaluateConfig, out: Path, *, progress: ProgressCallback = 
     header = None if config.model is None else read_model_header(config.model)
     manifests = [load_manifest(path, config.data_root) for path in config.manifests]
     refuse_duplicates(*manifests)
-    chosen = _choose(config, header, manifests)
-    setup = plan(config, header, acquisitions=[entry.acquisition for entry in chosen])
+    entries = _choose(config, manifests)
+    setup = plan(config, header, acquisitions=[acquisition for _, acquisition in entries])
+    rivals = read_headers(config.models, setup.factor)
     methods = methods_for(config.baselines, setup.factor)
-    predictor = None if config.model is None else load_model(config.model, config.device)
-    tuned, tuned_on = _tune(methods, chosen, setup, progress)
-    runs = {name: _baseline_run(name, setup, tuned) for name in methods}
-    if predictor is not None:
-        runs[MODEL] = _model_run(predictor)
-    scored, skipped = _score_all(chosen, setup, runs, progress)
+    optics = Optics(setup.factor, _psf(config, methods), is_binned=_is_binned(setup))
+    setup = _with_depth(setup, optics, rivals.values())
+    tuning_set = choose_tuning_set(manifests, [acquisition for _, acquisition in entries], setup)
+    tuned = _tune(methods, tuning_set, optics, setup, progress)
+    runs = {name: _baseline_run(name, optics, tuned) for name in methods}
+    runs |= {name: _model_run(load_model(path, config.device)) for name, path in config.models.items()}
+    if config.model is not None:
+        runs[MODEL] = _model_run(load_model(config.model, config.device))
+    headers = rivals if header is None else rivals | {MODEL: header}
+    chosen = [_Chosen(name, entry, _trained_on(headers, name, entry)) for name, entry in entries]
+    watch = Stopwatch(runs)
+    scored, skipped = _score_all(chosen, setup, watch.runs, progress)
     results, factors = with_micro_ssim(scored)
+    conventions = describe_run(
+        config,
+        setup,
+        header=header,
+        manifests=manifests,
+        methods=methods,
+        micro_ssim_factors=factors,
+    )
+    warnings = [*tuning_warnings(tuned, tuning_set), *budget_warnings(header, rivals)]
+    conventions |= {
+        "rivals": {name: describe_net(rival) for name, rival in rivals.items()},
+        "psf": None if optics.psf is None else optics.psf.origin,
+        "tuned": {name: dataclasses.asdict(tuning) for name, tuning in tuned.items()},
+        "tuned_on": tuning_set.to_json() if tuned else None,
+        "seconds": watch.seconds_per_megavoxel,
+        "warnings": warnings,
+    }
     evaluation = Evaluation(
         report=out / "report.html",
         data=out / "report.json",
@@ -85,17 +106,8 @@ def evaluate(config: EvaluateConfig, out: Path, *, progress: ProgressCallback = 
         acquisitions=tuple(results),
         skipped=skipped,
         mean=mean_over_acquisitions(results, tuple(runs)),
-        gains=gains_over(results, methods) if predictor is not None else {},
-        conventions=describe_run(
-            config,
-            setup,
-            header=header,
-            manifests=manifests,
-            tuned=tuned,
-            tuned_on=tuned_on,
-            methods=methods,
-            micro_ssim_factors=factors,
-        ),
+        gains={} if header is None else gains_over(results, (*methods, *rivals)),
+        conventions=conventions,
     )
     write_report(evaluation, [one.exhibit for one in scored])
     return evaluation
@@ -151,15 +163,9 @@ def _steps_of(header: ModelHeader, path: Path | None) -> tuple[DegradeStep, ...]
         ) from None
 
 
-def _choose(config: EvaluateConfig, header: ModelHeader | None, manifests: Sequence[Manifest]) -> list[_Chosen]:
-    training = {} if header is None else header.training
-    trained_manifests = {entry["name"] for entry in training.get("manifests", ())}
-    trained = {entry["id"] for entry in training.get("acquisitions", ())}
-    chosen = [
-        _Chosen(manifest.name, entry, manifest.name in trained_manifests and entry.id in trained)
-        for manifest in manifests
-        for entry in manifest.of_split(config.split)
-    ]
+def _choose(config: EvaluateConfig, manifests: Sequence[Manifest]) -> list[tuple[str, Acquisition]]:
+    """Return the acquisitions of the split with the names of their manifests."""
+    chosen = [(manifest.name, entry) for manifest in manifests for entry in manifest.of_split(config.split)]
     if not chosen:
         splits = sorted({entry.split for manifest in manifests for entry in manifest.acquisitions})
         raise InputError(
@@ -169,9 +175,37 @@ def _choose(config: EvaluateConfig, header: ModelHeader | None, manifests: Seque
     return chosen
 
 
-def _baseline_run(name: str, setup: Setup, tuned: dict[str, Tuning]) -> Run:
+def _trained_on(headers: Mapping[str, ModelHeader], manifest: str, acquisition: Acquisition) -> tuple[str, ...]:
+    """Return the models that learned from an acquisition."""
+
+    def knows(training: Mapping[str, Any]) -> bool:
+        names = {entry["name"] for entry in training.get("manifests", ())}
+        return manifest in names and acquisition.id in {entry["id"] for entry in training.get("acquisitions", ())}
+
+    return tuple(name for name, header in headers.items() if knows(header.training))
+
+
+def _psf(config: EvaluateConfig, methods: Sequence[str]) -> Psf | None:
+    """Find the point spread function where a baseline uses it."""
+    return find_psf(config.psf) if any(name in DECONVOLUTIONS for name in methods) else None
+
+
+def _is_binned(setup: Setup) -> bool:
+    return not any(step.downsample == "subsampling" for step in setup.degrade)
+
+
+def _with_depth(setup: Setup, optics: Optics, rivals: Iterable[ModelHeader]) -> Setup:
+    """Have whole stacks read where a known blur or another net goes across planes."""
+    is_deep = (optics.psf is not None and optics.psf.sigma[0] > 0) or any(r.receptive_radius[0] > 0 for r in rivals)
+    return dataclasses.replace(setup, whole_stacks=setup.whole_stacks or is_deep)
+
+
+def _baseline_run(name: str, optics: Optics, tuned: Mapping[str, Tuning]) -> Run:
     def run(sample: Sample) -> NDArray[Any]:
-        return apply_baseline(name, sample.low, factor=setup.factor, tuned=tuned, black=sample.black)
+        values = tuned[name].values if name in GRIDS else {}
+        channels = zip(sample.low, sample.black, strict=True)
+        found = [restore(name, Recording(low, black, sample.voxel_size), optics, values) for low, black in channels]
+        return np.stack(found)
 
     return run
 
@@ -205,8 +239,11 @@ def _score_all(
             skipped[f"{entry.manifest}/{name}" if name in skipped else name] = "; ".join(left_out) or "no planes"
             continue
         warnings = [f"left out {line}" for line in left_out]
-        if entry.trained_on:
-            warnings.append("the model was trained on this acquisition: its figures say nothing about new images")
+        warnings += [
+            f"{'the model' if name == MODEL else name} was trained on this acquisition: its figures say nothing about "
+            "new images"
+            for name in entry.trained_on
+        ]
         found.append(
             score_acquisition(
                 entry.acquisition,
@@ -223,42 +260,13 @@ def _score_all(
 
 
 def _tune(
-    methods: Sequence[str], chosen: Sequence[_Chosen], setup: Setup, progress: ProgressCallback
-) -> tuple[dict[str, Tuning], list[str]]:
-    """Tune the baselines that have settings, on one window of up to six acquisitions; say on which."""
-    tuners = {"gaussian": tune_gaussian, "richardson-lucy": tune_richardson_lucy}
-    wanted = [name for name in methods if name in tuners]
-    images, names = [], []
-    for position in evenly(len(chosen), _TUNING_ACQUISITIONS) if wanted else []:
-        image = _tuning_image(chosen[position].acquisition, setup)
-        if image is not None:
-            images.append(image)
-            names.append(chosen[position].acquisition.id)
+    methods: Sequence[str], images: TuningSet, optics: Optics, setup: Setup, progress: ProgressCallback
+) -> dict[str, Tuning]:
+    """Tune the baselines that have settings."""
+    wanted = [name for name in methods if name in GRIDS]
     tuned = {}
-    for done, name in enumerate(wanted if images else []):
+    for done, name in enumerate(wanted if images.images else []):
         progress(Progress("tune", done, len(wanted), "baselines", name))
-        tuned[name] = tuners[name](images, setup.factor, crop=min(setup.crop, _smallest_side(images) // 4))
+        tuned[name] = tune(name, images.images, optics, crop=min(setup.crop, images.crop))
     progress(Progress("tune", len(wanted), len(wanted), "baselines"))
-    return tuned, names
-
-
-def _smallest_side(images: Sequence[TuningImage]) -> int:
-    return min(int(side) for image in images for side in image.low.shape[1:])
-
-
-def _tuning_image(acquisition: Acquisition, setup: Setup) -> TuningImage | None:
-    """Return the central window of the first channel of an acquisition's middle plane; None when it has none."""
-    one = Setup(**{name: getattr(setup, name) for name in Setup.__slots__} | {"planes": 1})
-    samples, _ = draw_samples(acquisition, one)
-    if not samples:
-        return None
-    sample = samples[0]
-    windows = []
-    limits = (_TUNING_DEPTH, *(_TUNING_SIDE // f for f in setup.factor[1:]))
-    for n, limit in zip(sample.low.shape[1:], limits, strict=True):
-        start = max(0, (n - limit) // 2)
-        windows.append((start, min(n, start + limit)))
-    low = sample.low[0][tuple(slice(a, b) for a, b in windows)]
-    truth = sample.truth[0][tuple(slice(a * f, b * f) for (a, b), f in zip(windows, setup.factor, strict=True))]
-    ranges, _ = data_ranges(acquisition, samples, setup=setup)
-    return TuningImage(low, truth, sample.black[0], ranges[0])
+    return tuned

@@ -32,13 +32,17 @@ _COLOURS = {
     "low": "#9aa3ad",
     "input": "#7a8490",
     "nearest": "#b3a369",
+    "bilinear": "#c2a5cf",
     "bicubic": "#7a8490",
     "lanczos": "#8c6bb1",
     "gaussian": "#2b8a5a",
+    "nlm": "#d6a419",
+    "wiener": "#3aa6a0",
     "richardson-lucy": "#2f6fb3",
     MODEL: "#d1480f",
     "truth": "#111111",
 }
+_OTHER_COLOUR = "#b5467e"  # models beside the one that is evaluated
 _DECADES_BELOW = 1.5  # that much below the weakest power of truth a spectrum is still drawn
 
 
@@ -217,7 +221,9 @@ def _positive_minimum(power: NDArray[np.float64]) -> float:
 
 
 def _line(name: str, x: Any, y: Any) -> Line:
-    return Line(name, x, y, _COLOURS[name], width=2.2 if name == MODEL else 1.5, dashed=name == "low")
+    return Line(
+        name, x, y, _COLOURS.get(name, _OTHER_COLOUR), width=2.2 if name == MODEL else 1.5, dashed=name == "low"
+    )
 
 
 def _conventions(evaluation: Evaluation) -> str:
@@ -232,8 +238,11 @@ def _conventions(evaluation: Evaluation) -> str:
         ("planes per acquisition", c["planes"]),
         ("black and white", c["intensity"]),
         ("baselines", c["baselines"]),
+        ("other models", c["rivals"]),
+        ("point spread function", c["psf"]),
         ("tuned settings", c["tuned"]),
         ("tuned on", c["tuned_on"]),
+        ("seconds per megavoxel", c["seconds"]),
         ("MicroSSIM factors", c["micro_ssim_factors"]),
         *c["definitions"].items(),
         ("versions", c["versions"]),

@@ -23,7 +23,8 @@ from superres.evaluation.spectral import truth_resolution
 Run = Callable[[Sample], NDArray[Any]]
 """A method: a sample's low image to (c, z * fz, y * fy, x * fx) on the same grey scale."""
 
-_SHOWN = ("input", "bicubic", "gaussian", "richardson-lucy", MODEL)
+# Too many pictures are too small to be looked at.
+_NOT_SHOWN = ("nearest", "bilinear", "lanczos", "nlm", "wiener")
 _SCORES_OF_NOTHING = Scores(**dict.fromkeys((item.name for item in fields(Scores)), math.nan))
 _NOTHING = PlaneScore(_SCORES_OF_NOTHING, None, None)
 # Voxels of truth. Pairs that lie further apart measure their registration.
@@ -74,7 +75,7 @@ def score_acquisition(
         for index, sample in enumerate(samples):
             prediction = _predicted(run, sample)
             predictions.append(prediction[:, list(sample.scored)])
-            if index == shown and name in _SHOWN:
+            if index == shown and name not in _NOT_SHOWN:
                 views[name] = prediction[0, _shown_plane(sample)].copy()
         planes = _score_planes(samples, predictions, ranges, setup)
         notes += _notes(name, planes)
