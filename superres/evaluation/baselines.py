@@ -116,7 +116,7 @@ def _denoised(plane: NDArray[np.float64], strength: float) -> NDArray[np.float64
     cutoff = strength * noise_level(plane)
     if cutoff == 0:
         return plane
-    smooth: NDArray[np.float64] = restoration.denoise_nl_means(  # type: ignore[no-untyped-call]
+    smooth: NDArray[np.float64] = restoration.denoise_nl_means(
         plane, patch_size=_PATCH, patch_distance=_DISTANCE, h=cutoff, fast_mode=True
     )
     return smooth
@@ -145,7 +145,7 @@ def restore(name: str, recording: Recording, optics: Optics, values: Mapping[str
     if name == "input":
         return low.astype(np.float64)
     if name in get_args(Interpolation):
-        return upsample(low, factor, how=name)
+        return upsample(low, factor, how=name)  # type: ignore[arg-type]
     if name == "gaussian":
         return gaussian(low, factor, sigma=values["sigma"])
     if name == "nlm":

@@ -29,13 +29,18 @@ DEFINITIONS = {
     "statistics": "the unit is the acquisition. Intervals are 95 % t intervals of paired differences between "
     "acquisitions; p values are of a two-sided sign-flip test on the same differences, over all patterns of signs up "
     f"to {EXACT_UP_TO} acquisitions and over {DRAWS} drawn from a fixed seed beyond, with Holm's correction over the "
-    "baselines for each figure. Positive differences favour the model",
-    "precision": "scores are computed in float64; predictions are neither clipped, rounded nor rescaled",
+    "baselines for each figure, but not over the figures. Intervals suppose that differences are normal, the test only "
+    "that chance favours neither side: of few acquisitions an interval may leave out 0 where the test cannot tell. "
+    "Positive differences favour the model",
+    "precision": "truth is read as float32 from the data type given per acquisition, and scores are computed in "
+    "float64; predictions are neither clipped, rounded nor rescaled",
     "tuning": "settings of baselines are those with the best mean PSNR on up to six windows of 256 voxels, of another "
     "split than the one that is scored wherever the manifests have one (test: val, else train; val: train; train: val)",
     "missing": "planes of truth with NaN or infinite values and those that are constant in the scored part are left "
     "out and listed; a prediction that holds NaN has no value in any figure",
     "psnr": "10 log10(R^2 / MSE) in decibel; R is stated per acquisition and is the same for every method",
+    "psnr_ceiling": "10 log10(R^2 / mean variance of the noise in truth), the noise measured as variance against grey "
+    "level in the flattest parts of one plane; given where that noise is white",
     "si_psnr": "PSNR after the best gain and offset of the prediction, 20 log10(R / rms(g - a x)), g and x without "
     "their means, a = <g,x>/<x,x>",
     "ssim": f"Wang et al. 2004: Gaussian window of sigma 1.5 ({SSIM_WINDOW} x {SSIM_WINDOW}), K1 0.01, K2 0.03, "
@@ -50,14 +55,15 @@ DEFINITIONS = {
     "resolution": "period in voxels (along X) at which the Fourier ring correlation of prediction and truth falls "
     "below 0.5: Tukey window of 0.25, means subtracted, rings averaged over the planes of an acquisition, smoothed "
     "over 3, searched from ring 4 on, 3 rings in a row below; 2 where it never falls. Noise in truth makes it coarser",
-    "spectral_error": "sqrt(sum |X - G|^2 / sum |G|^2) of the spectra of prediction and truth (windowed as for the "
-    "resolution) up to the Nyquist frequency of the low image along Y and X, and beyond it; 0 is perfect, 1 is what "
-    "predicting nothing gives",
-    "shifted": f"PSNR after the prediction is moved by up to {REACH:g} voxel along Y and X, in steps of 0.01, to where "
-    "it correlates best with truth (cubic spline), and that shift; beside the plain PSNR, never instead of it",
+    "error_below, error_above": "sqrt(sum |X - G|^2 / sum |G|^2) of the spectra of prediction and truth (windowed as "
+    "for the resolution) up to the Nyquist frequency of the low image along Y and X, and beyond it; 0 is perfect, 1 is "
+    "what predicting nothing gives",
+    "psnr_shifted, shift_y, shift_x": f"PSNR after the prediction is moved by up to {REACH:g} voxel along Y and X, in "
+    "steps of 0.01, to where it correlates best with truth (cubic spline), and that shift; beside the plain PSNR, "
+    "never instead of it",
     "nrmse": f"variant '{NRMSE_VARIANT}': root mean squared error over root mean square of truth",
-    "line": "least-squares line prediction = slope * truth + intercept, its R^2, and total intensity of the "
-    "prediction over that of truth",
+    "slope, intercept, r2, intensity_ratio": "least-squares line prediction = slope * truth + "
+    "intercept, its R^2, and total intensity of the prediction over that of truth",
     "degraded_images": "low images made from truth use the middle of every range of the degradation; they are neither "
     "clipped nor rounded",
     "recorded_pairs": "truth is brought to the grey scale of the low image by one gain and offset per file and "

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from superres.errors import InputError, MissingFileError
 from superres.evaluation.metrics import Scores, mean_scores
-from superres.evaluation.statistics import Comparison, Interval, compare, too_few
+from superres.evaluation.statistics import DRAWS, EXACT_UP_TO, Comparison, Interval, compare, too_few
 
 SCHEMA = "superres-report-2"
 MODEL = "superres"
@@ -84,6 +84,10 @@ class AcquisitionResult:
     correlation : mapping
         Method to its Fourier ring correlation with truth at `FREQUENCIES`; empty for planes too small, NaN beyond the
         Nyquist frequency of the coarser axis.
+    dtype : str
+        Of the first truth plane in its file.
+    psnr_ceiling : float
+        About the PSNR that noise in truth alone allows, measured on one plane; NaN where it cannot be measured.
     warnings : tuple of str
         What was left out or looks wrong.
     """
@@ -102,6 +106,8 @@ class AcquisitionResult:
     scores: Mapping[str, Scores]
     resolution_um: Mapping[str, float] = field(default_factory=dict)
     correlation: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    dtype: str = ""
+    psnr_ceiling: float = math.nan
     warnings: tuple[str, ...] = ()
 
 
@@ -193,7 +199,8 @@ def verdict(evaluation: Evaluation) -> tuple[str, ...]:
     few = too_few(len(evaluation.acquisitions), len(evaluation.gains))
     if few:
         return (few,)
-    return tuple(_sentence(metric, evaluation.gains) for metric in HEADLINES)
+    drawn = f" p values are from {DRAWS} drawn patterns of signs." if len(evaluation.acquisitions) > EXACT_UP_TO else ""
+    return tuple(_sentence(metric, evaluation.gains) + drawn for metric in HEADLINES)
 
 
 def _sentence(metric: Headline, gains: Mapping[str, Gain]) -> str:
@@ -295,5 +302,5 @@ def _acquisition(entry: Mapping[str, Any]) -> AcquisitionResult:
     scores = {name: _scores(value) for name, value in entry["scores"].items()}
     um = {name: float(value) for name, value in entry["resolution_um"].items()}
     curves = {name: tuple(float(value) for value in curve) for name, curve in entry["correlation"].items()}
-    found = {"data_range": ranges, "scores": scores, "resolution_um": um, "correlation": curves}
-    return AcquisitionResult(**{**entry, **tuples, **found})
+    found: dict[str, Any] = {"data_range": ranges, "scores": scores, "resolution_um": um, "correlation": curves}
+    return AcquisitionResult(**{**entry, **tuples, **found, "psnr_ceiling": float(entry["psnr_ceiling"])})

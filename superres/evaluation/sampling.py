@@ -86,6 +86,8 @@ class Sample:
         Grey level without light, per channel.
     voxel_size : tuple of float or None
         ZYX of `truth` in micrometre.
+    dtype : str
+        Of truth in its file.
     """
 
     low: NDArray[np.float32]
@@ -94,6 +96,7 @@ class Sample:
     labels: tuple[str, ...]
     black: tuple[float, ...]
     voxel_size: VoxelSize
+    dtype: str
 
 
 class _Place(NamedTuple):
@@ -281,7 +284,7 @@ def _sample(acquisition: Acquisition, recording: _Recording, planes: _Planes, *,
         low = planes.low.astype(np.float32)
         truth = _measured(_on_scale_of, low, planes.truth.astype(np.float32), setup.factor)
     black = tuple(intensity.black for intensity in _measured(measure_intensity_of, low, setup.rule))
-    return Sample(low, truth, planes.scored, planes.labels, black, voxel_size)
+    return Sample(low, truth, planes.scored, planes.labels, black, voxel_size, str(recording.high.dtype))
 
 
 def _grey_ranges(acquisition: Acquisition, high: Volume, setup: Setup) -> list[tuple[float, float]]:

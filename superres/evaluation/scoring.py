@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superres.datasets import Acquisition
+from superres.evaluation.ceiling import psnr_ceiling
 from superres.evaluation.exhibits import Exhibit, make_exhibit
 from superres.evaluation.metrics import Scores, inner, mean_scores
 from superres.evaluation.plane_scores import Frame, PlaneScore, score_plane
+from superres.evaluation.remarks import ceiling_remarks, method_remarks
 from superres.evaluation.resolution import Correlation, mean_correlation
 from superres.evaluation.results import FREQUENCIES, MODEL, AcquisitionResult
 from superres.evaluation.sampling import Sample, Setup
@@ -27,10 +29,6 @@ Run = Callable[[Sample], NDArray[Any]]
 _NOT_SHOWN = ("nearest", "bilinear", "lanczos", "nlm", "wiener")
 _SCORES_OF_NOTHING = Scores(**dict.fromkeys((item.name for item in fields(Scores)), math.nan))
 _NOTHING = PlaneScore(_SCORES_OF_NOTHING, None, None)
-# Voxels of truth. Pairs that lie further apart measure their registration.
-_MISPLACED = 0.25
-# A slope outside says that grey levels are on another scale, which is no matter of resolution.
-_SAME_SCALE = (0.5, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +64,24 @@ def score_acquisition(
     At least one sample is needed. `warnings` are handed on to the result, with those that arise here.
     """
     ranges, ranges_from = data_ranges(acquisition, samples, setup=setup)
-    shown = len(samples) // 2
+    black = [_black([s.truth[c, z] for s in samples for z in s.scored], setup) for c in range(len(ranges))]
     views: dict[str, NDArray[Any]] = {}
     found: dict[str, _Summary] = {}
     notes = list(warnings)
     for name, run in runs.items():
-        predictions = []
-        for index, sample in enumerate(samples):
-            prediction = _predicted(run, sample)
-            predictions.append(prediction[:, list(sample.scored)])
-            if index == shown and name not in _NOT_SHOWN:
-                views[name] = prediction[0, _shown_plane(sample)].copy()
-        planes = _score_planes(samples, predictions, ranges, setup)
-        notes += _notes(name, planes)
+        predictions, view = _predictions(run, samples)
+        if name not in _NOT_SHOWN:
+            views[name] = view
+        planes = _score_planes(samples, predictions, zip(ranges, black, strict=True), setup)
+        notes += method_remarks(name, [plane.scores for plane in planes])
         found[name] = _summary(planes)
         finished(name)
-    result = _result(acquisition, samples, manifest=manifest, ranges=(ranges, ranges_from), found=found, warnings=notes)
-    exhibit = _exhibit(samples[shown], views, setup)
-    return Scored(result, exhibit, {name: summary.micro for name, summary in found.items()})
+    shown = _shown_sample(samples)
+    ceiling = _ceiling(shown, ranges, setup)
+    notes += ceiling_remarks(ceiling, [summary.scores for summary in found.values()])
+    limits = (ranges, ranges_from, ceiling)
+    result = _result(acquisition, samples, manifest=manifest, limits=limits, found=found, warnings=notes)
+    return Scored(result, _exhibit(shown, views, setup), {name: summary.micro for name, summary in found.items()})
 
 
 def with_micro_ssim(scored: Sequence[Scored]) -> tuple[list[AcquisitionResult], dict[str, float]]:
@@ -117,10 +115,11 @@ def _result(
     samples: Sequence[Sample],
     *,
     manifest: str,
-    ranges: tuple[tuple[float, ...], str],
+    limits: tuple[tuple[float, ...], str, float],
     found: Mapping[str, _Summary],
     warnings: Sequence[str],
 ) -> AcquisitionResult:
+    ranges, ranges_from, ceiling = limits
     step = samples[0].voxel_size[2]
     return AcquisitionResult(
         manifest=manifest,
@@ -129,16 +128,18 @@ def _result(
         licence=acquisition.licence,
         credit=acquisition.credit,
         planes=tuple(label for sample in samples for label in sample.labels),
-        channels=len(ranges[0]),
+        channels=len(ranges),
         shape=(samples[0].truth.shape[-2], samples[0].truth.shape[-1]),
         voxel_size=samples[0].voxel_size,
-        data_range=ranges[0],
-        data_range_from=ranges[1],
+        dtype=samples[0].dtype,
+        data_range=ranges,
+        data_range_from=ranges_from,
         scores={name: summary.scores for name, summary in found.items()},
         resolution_um={
             name: math.nan if step is None else summary.scores.resolution * step for name, summary in found.items()
         },
         correlation={name: _curve(summary.correlation) for name, summary in found.items()},
+        psnr_ceiling=ceiling,
         warnings=tuple(warnings),
     )
 
@@ -157,19 +158,35 @@ def data_ranges(acquisition: Acquisition, samples: Sequence[Sample], *, setup: S
     return tuple(values), f"max - min of truth over the scored planes{scale}"
 
 
-def _predicted(run: Run, sample: Sample) -> NDArray[Any]:
-    prediction = run(sample)
-    if prediction.shape != sample.truth.shape:
-        raise ValueError(f"prediction of shape {prediction.shape} for truth of shape {sample.truth.shape} (CZYX)")
-    return prediction
+def _predictions(run: Run, samples: Sequence[Sample]) -> tuple[list[NDArray[Any]], NDArray[Any]]:
+    """Return the scored planes that a method gives for each sample, (c, z, y, x), and the one that is shown, (y, x)."""
+    kept = []
+    for sample in samples:
+        prediction = run(sample)
+        if prediction.shape != sample.truth.shape:
+            raise ValueError(f"prediction {prediction.shape} for truth {sample.truth.shape} (CZYX)")
+        kept.append(prediction[:, list(sample.scored)])
+    middle = len(samples) // 2
+    return kept, kept[middle][0, len(samples[middle].scored) // 2].copy()  # a view would keep all the others
 
 
 def _score_planes(
-    samples: Sequence[Sample], predictions: Sequence[NDArray[Any]], ranges: Sequence[float], setup: Setup
+    samples: Sequence[Sample],
+    predictions: Sequence[NDArray[Any]],
+    channels: Iterable[tuple[float, float]],
+    setup: Setup,
 ) -> list[PlaneScore]:
-    """Score the planes of every channel; `predictions` hold the scored ones of each sample, (c, z, y, x)."""
+    """Score the planes of every channel.
+
+    Parameters
+    ----------
+    predictions : sequence of ndarray
+        The scored planes of each sample, (c, z, y, x).
+    channels : iterable of tuple
+        R and the black level of truth, per channel.
+    """
     found = []
-    for channel, data_range in enumerate(ranges):
+    for channel, (data_range, black) in enumerate(channels):
         pairs = [
             (sample.truth[channel, z], predicted[channel, i], sample.voxel_size)
             for sample, predicted in zip(samples, predictions, strict=True)
@@ -177,10 +194,10 @@ def _score_planes(
         ]
         usable = [(g, x, voxel_size) for g, x, voxel_size in pairs if np.isfinite(x).all()]
         found += [_NOTHING] * (len(pairs) - len(usable))
-        black = _black([g for g, _, _ in usable], setup), _black([x for _, x, _ in usable], setup)
+        levels = black, _black([x for _, x, _ in usable], setup)
         for g, x, voxel_size in usable:
             frame = Frame(data_range, setup.high_crop, setup.factor[1:], voxel_size[1:])
-            found.append(score_plane(g, x, frame, black=black))
+            found.append(score_plane(g, x, frame, black=levels))
     return found
 
 
@@ -207,23 +224,15 @@ def _curve(correlation: Correlation | None) -> tuple[float, ...]:
     return tuple(round(float(value), 4) for value in curve)
 
 
-def _notes(name: str, planes: Sequence[PlaneScore]) -> list[str]:
-    """Return what a reader of one method's figures should know."""
-    bad = sum(math.isnan(plane.scores.psnr) for plane in planes)
-    if bad:
-        return [f"{name} gave NaN or infinite values on {bad} of {len(planes)} planes"]
-    mean, notes = mean_scores([plane.scores for plane in planes]), []
-    if name in ("input", "bicubic") and math.hypot(mean.shift_y, mean.shift_x) > _MISPLACED:
-        notes.append(
-            f"{name} fits truth best when moved by {mean.shift_y:+.2f}, {mean.shift_x:+.2f} voxels (Y, X): low and "
-            "high are not registered, and plain scores measure that"
-        )
-    if name == MODEL and not _SAME_SCALE[0] <= mean.slope <= _SAME_SCALE[1]:
-        notes.append(
-            f"{name} = {mean.slope:.3g} * truth {mean.intercept:+.4g}: it is on another grey scale, which PSNR and "
-            "SSIM count as error; SI-PSNR and MicroSSIM do not"
-        )
-    return notes
+def _ceiling(sample: Sample, ranges: Sequence[float], setup: Setup) -> float:
+    """Return the mean over channels, as for the scores, on the plane that the report shows."""
+    planes = [inner(sample.truth[channel, _shown_plane(sample)], setup.high_crop) for channel in range(len(ranges))]
+    found = [psnr_ceiling(plane, data_range=width) for plane, width in zip(planes, ranges, strict=True)]
+    return math.fsum(found) / len(found)
+
+
+def _shown_sample(samples: Sequence[Sample]) -> Sample:
+    return samples[len(samples) // 2]
 
 
 def _shown_plane(sample: Sample) -> int:

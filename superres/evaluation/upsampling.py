@@ -57,13 +57,14 @@ def interpolation_taps(factor: int, how: Literal["bilinear", "bicubic", "lanczos
     radius = _RADIUS[how]
     positions = (np.arange(factor) + 0.5) / factor - 0.5
     distance = positions[:, None] - np.arange(-radius, radius + 1)
-    taps: NDArray[np.float64] = _KERNELS[how](distance)
+    taps = _KERNELS[how](distance)
     normalised: NDArray[np.float64] = taps / taps.sum(axis=1, keepdims=True)
     return normalised
 
 
 def _linear(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.maximum(1 - np.abs(distance), 0.0)
+    weights: NDArray[np.float64] = np.maximum(1 - np.abs(distance), 0.0)
+    return weights
 
 
 def _cubic(distance: NDArray[np.float64], a: float = -0.5) -> NDArray[np.float64]:

@@ -40,7 +40,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> dict[str,
 
 def test_em_is_above_every_baseline(runs: dict[str, tuple[Path, Evaluation]]) -> None:
     evaluation = show(runs["em_x4"][1])
-    assert evaluation.gains["bicubic"].psnr.mean >= 1.5
+    assert evaluation.gains["bicubic"].psnr.interval.mean >= 1.5
     for acquisition in evaluation.acquisitions:
         for baseline in ("bicubic", "richardson-lucy"):
             assert acquisition.scores["superres"].psnr > acquisition.scores[baseline].psnr, acquisition.id

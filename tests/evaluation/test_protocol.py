@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import html.parser
 import json
@@ -20,7 +21,7 @@ from skimage import data
 from tifffile import imwrite
 
 from superres.errors import Cancelled, ConfigError, InputError
-from superres.evaluation import MODEL, Evaluation, evaluate, load_evaluation, protocol
+from superres.evaluation import MODEL, Evaluation, Scores, evaluate, load_evaluation, protocol
 from superres.evaluation.metrics import inner, psnr
 from superres.evaluation.results import HEADLINES, evaluation_to_json
 from superres.evaluation.settings import EvaluateConfig
@@ -191,6 +192,11 @@ def test_methods_acquisitions_and_gains(evaluation: Evaluation) -> None:
     assert "flattering" in evaluation.report.read_text(encoding="utf-8")
 
 
+def test_every_figure_has_its_convention(evaluation: Evaluation) -> None:
+    defined = {name for names in evaluation.conventions["definitions"] for name in names.split(", ")}
+    assert {item.name for item in dataclasses.fields(Scores)} <= defined
+
+
 def test_one_micro_ssim_factor_per_method_is_stated(evaluation: Evaluation) -> None:
     factors = evaluation.conventions["micro_ssim_factors"]
     assert list(factors) == list(evaluation.methods)
@@ -233,6 +239,17 @@ def test_a_model_on_another_grey_scale_is_pointed_out(
         assert model.si_psnr == pytest.approx(bicubic.si_psnr, abs=0.01)
         assert model.micro_ssim == pytest.approx(bicubic.micro_ssim, abs=1e-4)
         assert model.psnr < bicubic.psnr - 5
+
+
+def test_a_truth_too_noisy_to_tell_methods_apart_is_pointed_out(tmp_path: Path) -> None:
+    smooth = gaussian_filter(CAMERA[:256, :256].astype(np.float64), 4)
+    noisy = (smooth + np.random.default_rng(0).normal(0, 20, smooth.shape)).astype(np.float32)
+    write_manifest(tmp_path, {"id": "noisy", "high": [noisy]}, {"id": "clean", "high": [CELL]})
+    found = evaluate(config(tmp_path, factor=[1, 4, 4], degrade=DEGRADE), tmp_path / "out")
+    assert len(found.warnings) == 1 and found.warnings[0].startswith("noisy: noise in truth alone limits PSNR to about")
+    noisy_result, clean = found.acquisitions
+    assert noisy_result.psnr_ceiling == pytest.approx(20 * np.log10(noisy_result.data_range[0] / 20), abs=0.5)
+    assert (noisy_result.dtype, clean.dtype) == ("float32", "uint8")
 
 
 def test_unregistered_pairs_are_pointed_out(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from skimage.metrics import structural_similarity
 from superres.evaluation.deconvolution import richardson_lucy
 from superres.evaluation.decorrelation import decorrelation
 from superres.evaluation.metrics import Scores, psnr, si_psnr
-from superres.evaluation.plane_scores import Frame, score_plane
-from superres.evaluation.similarity import micro_ssim, ssim
+from superres.evaluation.plane_scores import Frame, PlaneScore, score_plane
+from superres.evaluation.similarity import at_factor, best_factor, black_level, micro_ssim, ssim
 from superres.evaluation.upsampling import upsample
 
 Plane = NDArray[np.float64]
@@ -83,15 +83,23 @@ def outputs(truth: Plane, low: Plane, bicubic: Plane) -> dict[str, Plane]:
 
 
 @pytest.fixture(scope="module")
-def scores(truth: Plane, outputs: dict[str, Plane]) -> dict[str, Scores]:
-    frame = Frame(float(np.ptp(truth)), (0, 0), (FACTOR, FACTOR))
-    return {name: score_plane(truth, output, frame).scores for name, output in outputs.items()}
+def planes(truth: Plane, outputs: dict[str, Plane]) -> dict[str, PlaneScore]:
+    frame, black = Frame(float(np.ptp(truth)), (0, 0), (FACTOR, FACTOR)), black_level([truth])
+    return {
+        name: score_plane(truth, output, frame, black=(black, black_level([output])))
+        for name, output in outputs.items()
+    }
 
 
 @pytest.fixture(scope="module")
-def micro(truth: Plane, outputs: dict[str, Plane]) -> dict[str, float]:
-    data_range = float(np.ptp(truth))
-    return {name: micro_ssim([truth], [output], data_range=data_range)[0][0] for name, output in outputs.items()}
+def scores(planes: dict[str, PlaneScore]) -> dict[str, Scores]:
+    return {name: plane.scores for name, plane in planes.items()}
+
+
+@pytest.fixture(scope="module")
+def micro(planes: dict[str, PlaneScore]) -> dict[str, float]:
+    curves = {name: plane.micro for name, plane in planes.items() if plane.micro is not None}
+    return {name: at_factor(curve, best_factor([curve])) for name, curve in curves.items()}
 
 
 def chi2(output: Plane, low: Plane) -> float:
