@@ -282,7 +282,7 @@ def _sample(acquisition: Acquisition, recording: _Recording, planes: _Planes, *,
         low = _degraded(planes.truth, ranges, voxel_size, setup, seed=seed)
     else:
         low = planes.low.astype(np.float32)
-        truth = _measured(_on_scale_of, low, planes.truth.astype(np.float32), setup.factor)
+        truth = _measured(_on_scale_of, low, planes.truth.astype(np.float32), setup.factor, planes.scored)
     black = tuple(intensity.black for intensity in _measured(measure_intensity_of, low, setup.rule))
     return Sample(low, truth, planes.scored, planes.labels, black, voxel_size, str(recording.high.dtype))
 
@@ -321,16 +321,20 @@ def _degraded(
     )
 
 
-def _on_scale_of(low: NDArray[np.float32], truth: NDArray[np.float32], factor: Triple) -> NDArray[np.float32]:
+def _on_scale_of(
+    low: NDArray[np.float32], truth: NDArray[np.float32], factor: Triple, scored: tuple[int, ...]
+) -> NDArray[np.float32]:
     """Bring truth to the grey scale of low: one gain and offset per file and channel, from its scored planes.
 
-    Files of one acquisition may have been stretched separately, so they do not share a fit.
+    Files of one acquisition may have been stretched separately, so they do not share a fit. Planes of a stack that are
+    read only as context have no say, so that figures do not depend on whether a method looks at them.
     """
     fz, fy, fx = factor
+    layers = sorted({z // fz for z in scored})
     mapped = np.empty_like(truth)
     for channel, (recorded, sharp) in enumerate(zip(low, truth, strict=True)):
         z, y, x = recorded.shape
         binned = sharp.astype(np.float64).reshape(z, fz, y, fy, x, fx).mean(axis=(1, 3, 5))
-        gain, offset = fit_intensity(recorded, binned)
+        gain, offset = fit_intensity(recorded[layers], binned[layers])
         mapped[channel] = sharp * np.float32(gain) + np.float32(offset)
     return mapped

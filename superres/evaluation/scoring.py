@@ -17,7 +17,7 @@ from superres.evaluation.metrics import Scores, inner, mean_scores
 from superres.evaluation.plane_scores import Frame, PlaneScore, score_plane
 from superres.evaluation.remarks import ceiling_remarks, method_remarks
 from superres.evaluation.resolution import Correlation, mean_correlation
-from superres.evaluation.results import FREQUENCIES, MODEL, AcquisitionResult
+from superres.evaluation.results import FREQUENCIES, AcquisitionResult
 from superres.evaluation.sampling import Sample, Setup
 from superres.evaluation.similarity import MicroCurve, at_factor, best_factor, black_level, mean_curve
 from superres.evaluation.spectral import truth_resolution

@@ -423,6 +423,21 @@ def test_whole_stacks_are_read_where_z_is_upscaled(tmp_path: Path) -> None:
     assert stack.scores["bicubic"].psnr > stack.scores["nearest"].psnr + 3
 
 
+def test_planes_that_are_only_context_do_not_change_the_scale(tmp_path: Path) -> None:
+    """A blur along Z has the whole stack read; the input scores as it does without."""
+    random = np.random.default_rng(0)
+    high = gaussian_filter(random.normal(100, 40, (9, 64, 64)), (0, 2, 2)).astype(np.float32)
+    low = gaussian_filter(high, (0, 1, 1)) + random.normal(0, 1, high.shape).astype(np.float32)
+    low[::3] = 900 - 3 * low[::3]
+    write_manifest(tmp_path, {"id": "stack", "high": [high], "low": [low], "voxel_size": [0.3, 0.1, 0.1]})
+    settings: dict[str, Any] = {"factor": [1, 1, 1], "baselines": ["wiener"], "planes": 3}
+    flat, deep = (
+        evaluate(config(tmp_path, **settings, psf=psf), tmp_path / "out").acquisitions[0].scores["input"]
+        for psf in (None, {"na": 0.8, "wavelength": 0.5, "immersion": 1.0})
+    )
+    assert deep.psnr == pytest.approx(flat.psnr, abs=1e-4) and flat.psnr > 20
+
+
 def test_channels_have_their_own_range(tmp_path: Path) -> None:
     path = tmp_path / "two_high_0.tif"
     image = np.stack([CELL[:200, :200], BRICK[:200, :200]]).astype(np.float32)
