@@ -20,6 +20,7 @@ from superres.evaluation.sampling import Setup
 from superres.evaluation.settings import EvaluateConfig
 from superres.evaluation.similarity import BLACK_PERCENTILE, FACTOR_REACH, MS_SSIM_SIDE, SCALE_WEIGHTS, SSIM_WINDOW
 from superres.evaluation.statistics import DRAWS, EXACT_UP_TO
+from superres.evaluation.tuning_set import SIDE, STACK_SIDE, STACKS, WINDOWS
 from superres.evaluation.upsampling import RESAMPLERS
 from superres.modelfile import ModelHeader
 
@@ -34,8 +35,10 @@ DEFINITIONS = {
     "Positive differences favour the model",
     "precision": "truth is read as float32 from the data type given per acquisition, and scores are computed in "
     "float64; predictions are neither clipped, rounded nor rescaled",
-    "tuning": "settings of baselines are those with the best mean PSNR on up to six windows of 256 voxels, of another "
-    "split than the one that is scored wherever the manifests have one (test: val, else train; val: train; train: val)",
+    "tuning": "settings of baselines are those with the best mean PSNR on up to "
+    f"{WINDOWS} windows {SIDE} voxels wide ({STACKS} windows {STACK_SIDE} wide of stacks that are taken as a whole), "
+    "of another split than the one that is scored wherever the manifests have one (test: val, else train; val: train; "
+    "train: val)",
     "missing": "planes of truth with NaN or infinite values and those that are constant in the scored part are left "
     "out and listed; a prediction that holds NaN has no value in any figure",
     "psnr": "10 log10(R^2 / MSE) in decibel; R is stated per acquisition and is the same for every method",

@@ -23,13 +23,14 @@ _BLURS = (0.0, 0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 GRIDS: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     "gaussian": {"sigma": (0.0, *(round(0.125 * 2 ** (i / 4), 3) for i in range(25)))},
     "nlm": {"strength": (0.0, 0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)},
-    "wiener": {"sigma": _BLURS, "balance": tuple(round(10 ** (i / 2), 9) for i in range(-12, 7))},
+    "wiener": {"sigma": _BLURS, "balance": tuple(10.0**i for i in range(-6, 5))},
     "richardson-lucy": {"sigma": _BLURS, "iterations": tuple(float(2**i) for i in range(9))},
 }
 """Candidates of every tuned setting: sigma in low voxels; strength in standard deviations of the noise; balance and
 iterations as in `superres.evaluation.deconvolution`."""
 
 _WORTHWHILE = 0.01  # decibel; more iterations that gain less end the search
+_ROUNDS = 3  # of halving the step around the best; sigma and balance make up for each other, so one is not enough
 _WIDE = 1.0  # low voxels; from here on two sigmas in a row that are worse end the search
 # No end of the grid: there is nothing beyond it.
 _NATURAL_ENDS = {("sigma", 0.0), ("strength", 0.0), ("iterations", 1.0)}
@@ -82,7 +83,7 @@ class TuningImage:
 
 
 def tune(name: str, images: Sequence[TuningImage], optics: Optics, *, crop: int) -> Tuning:
-    """Find the settings of `GRIDS` with the best mean PSNR: on the grid first, then half a step around its best.
+    """Find the settings of `GRIDS` with the best mean PSNR: on a grid, then in ever smaller steps around its best.
 
     With iterations the error first falls and then rises as noise is fitted, so for each sigma the search ends with
     the first number of iterations that gains nothing over those before.
@@ -113,10 +114,10 @@ def tune(name: str, images: Sequence[TuningImage], optics: Optics, *, crop: int)
     *outer, inmost = grid.values()
     patience = _WORTHWHILE if name == "richardson-lucy" else -math.inf
     best = _best_outer(outer[0], inmost, score, patience) if outer else _best_along((), inmost, score, patience)
-    around = [_around(value, values) for value, values in zip(best, grid.values(), strict=True)]
-    if "iterations" in grid:
-        around[-1] = sorted({float(round(value)) for value in around[-1]})
-    best = max((best, *itertools.product(*around)), key=score)
+    tried = {key: set(values) for key, values in grid.items()}
+    for _ in range(_ROUNDS):
+        around = [_around(value, key, tried[key]) for key, value in zip(grid, best, strict=True)]
+        best = max((best, *itertools.product(*around)), key=score)
     return Tuning(
         dict(zip(grid, best, strict=True)),
         scores[best],
@@ -163,14 +164,15 @@ def _best_outer(
     return best
 
 
-def _around(value: float, grid: Sequence[float]) -> list[float]:
-    """Return a value of the grid and those half a step below and above it."""
+def _around(value: float, key: str, tried: set[float]) -> list[float]:
+    """Return a value and those half way to the nearest ones that were tried, which are added to them."""
+    grid = sorted(tried)
     place = grid.index(value)
-    found = [value]
-    for other in grid[max(0, place - 1) : place + 2]:
-        if other != value:
-            found.append(round(math.sqrt(other * value) if min(other, value) > 0 else (other + value) / 2, 9))
-    return sorted(found)
+    neighbours = grid[max(0, place - 1) : place] + grid[place + 1 : place + 2]
+    found = [math.sqrt(value * other) if min(value, other) > 0 else (value + other) / 2 for other in neighbours]
+    between = {float(round(v)) if key == "iterations" else float(f"{v:.4g}") for v in found}
+    tried |= between
+    return sorted({value, *between})
 
 
 def _is_end(key: str, value: float, grid: Sequence[float]) -> bool:

@@ -14,11 +14,12 @@ from superres.evaluation.sampling import Sample, Setup, draw_samples, evenly
 from superres.evaluation.scoring import data_ranges
 from superres.evaluation.tuning import Tuning, TuningImage
 
-WINDOWS = 6
-"""Windows that baselines are tuned on, at most."""
+WINDOWS, SIDE = 6, 256
+"""Windows that baselines are tuned on, at most, and their side in high voxels."""
 
-_SIDE = 256  # high voxels
-_DEPTH = 8  # low planes of a stack
+# Deconvolution in three dimensions costs much more.
+STACKS, STACK_SIDE, STACK_DEPTH = 3, 128, 8
+"""The same for stacks that are taken as a whole, and their low planes."""
 
 _SPLITS = {"test": ("val", "train", "test"), "val": ("train", "val"), "train": ("val", "train")}
 # Test images are never looked at for another split: they are kept for the end.
@@ -65,20 +66,21 @@ class TuningSet:
 
 
 def choose_tuning_set(manifests: Sequence[Manifest], scored: Sequence[Acquisition], setup: Setup) -> TuningSet:
-    """Read up to six windows, of the first split that has usable images of the kind that is scored.
+    """Read up to six windows (three of stacks), of the first split that has usable images of the kind that is scored.
 
     Validation is tuned on training images, test on validation images (or else training images), and training images on
     validation images. Only where no other split has any are the scored images used themselves.
     """
     kinds = {bool(acquisition.low) for acquisition in scored}
+    most = STACKS if setup.whole_stacks else WINDOWS
     left_out: list[str] = []
     for split in _SPLITS[scored[0].split]:
         found = [entry for manifest in manifests for entry in manifest.of_split(split) if bool(entry.low) in kinds]
-        chosen = [found[i] for i in evenly(len(found), WINDOWS)] if found else []
+        chosen = [found[i] for i in evenly(len(found), most)] if found else []
         images: list[TuningImage] = []
         names = []
         for acquisition in chosen:
-            windows, faults = _windows(acquisition, setup, WINDOWS // len(chosen))
+            windows, faults = _windows(acquisition, setup, most // len(chosen))
             images += windows
             names += [acquisition.id] if windows else []
             left_out += [f"{acquisition.id}: {fault}" for fault in faults]
@@ -125,8 +127,9 @@ def _windows(acquisition: Acquisition, setup: Setup, wanted: int) -> tuple[list[
 
 
 def _window(sample: Sample, planes: tuple[int, int], data_range: float, setup: Setup) -> TuningImage:
+    side = STACK_SIDE if setup.whole_stacks else SIDE
     sides = zip(sample.low.shape[2:], setup.factor[1:], strict=True)
-    cuts = [_middle(*planes, _DEPTH), *(_middle(0, n, _SIDE // f) for n, f in sides)]
+    cuts = [_middle(*planes, STACK_DEPTH), *(_middle(0, n, side // f) for n, f in sides)]
     low = sample.low[0][tuple(slice(a, b) for a, b in cuts)]
     truth = sample.truth[0][tuple(slice(a * f, b * f) for (a, b), f in zip(cuts, setup.factor, strict=True))]
     return TuningImage(Recording(low, sample.black[0], sample.voxel_size), truth, data_range)

@@ -14,7 +14,7 @@ from superres.evaluation.tuning import GRIDS, TuningImage, tune
 
 SAME = Optics((1, 1, 1))
 TWICE = Optics((1, 2, 2))
-TRUTH = data.brick()[:128, :128].astype(np.float64)[None]
+TRUTH = data.brick()[:96, :96].astype(np.float64)[None]
 
 
 def image(low: np.ndarray, truth: np.ndarray = TRUTH) -> TuningImage:
@@ -26,19 +26,19 @@ def noise(sd: float) -> np.ndarray:
 
 
 def halved(sharp: np.ndarray) -> np.ndarray:
-    return sharp.reshape(1, 64, 2, 64, 2).mean(axis=(2, 4))
+    return sharp.reshape(1, 48, 2, 48, 2).mean(axis=(2, 4))
 
 
 @pytest.mark.parametrize("name", ["wiener", "richardson-lucy"])
 @pytest.mark.parametrize("sigma", [0.7, 1.4])
 def test_a_planted_blur_is_found(name: str, sigma: float) -> None:
-    low = gaussian_filter(TRUTH, (0, sigma, sigma)) + noise(0.5)
+    low = gaussian_filter(TRUTH, (0, sigma, sigma)) + noise(2)
     found = tune(name, [image(low)], SAME, crop=8)
     assert found.values["sigma"] == pytest.approx(sigma, rel=0.25)
     assert found.at_edge == ()
 
 
-@pytest.mark.parametrize("name", ["wiener", "richardson-lucy", "gaussian", "nlm"])
+@pytest.mark.parametrize("name", ["wiener", "richardson-lucy", "nlm"])
 def test_the_result_is_no_worse_than_any_point_of_the_grid_around_it(name: str) -> None:
     low = halved(gaussian_filter(TRUTH, (0, 1.5, 1.5)) + noise(4))
     found = tune(name, [image(low)], TWICE, crop=8)
@@ -54,7 +54,7 @@ def test_the_result_is_no_worse_than_any_point_of_the_grid_around_it(name: str) 
 
 
 def test_tuned_baselines_beat_bicubic_on_a_blurred_image() -> None:
-    low = halved(gaussian_filter(TRUTH, (0, 1.5, 1.5)) + noise(0.5))
+    low = halved(gaussian_filter(TRUTH, (0, 1.5, 1.5)) + noise(2))
     plain = psnr(inner(TRUTH, (16, 16)), inner(restore("bicubic", Recording(low), TWICE, {}), (16, 16)), data_range=255)
     assert tune("richardson-lucy", [image(low)], TWICE, crop=8).psnr > plain + 2
     assert tune("wiener", [image(low)], TWICE, crop=8).psnr > plain + 1
@@ -73,7 +73,7 @@ def test_sharp_images_without_noise_are_not_hurt(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["gaussian", "nlm", "wiener", "richardson-lucy"])
 def test_noise_is_smoothed(name: str) -> None:
-    truth = data.camera()[128:256, 128:256].astype(np.float64)[None]
+    truth = data.camera()[128:224, 128:224].astype(np.float64)[None]
     low = truth + noise(25)
     found = tune(name, [image(low, truth)], SAME, crop=8)
     assert found.psnr > psnr(inner(truth, (8, 8)), inner(low, (8, 8)), data_range=255) + 2
@@ -90,7 +90,7 @@ def test_the_end_of_the_grid_is_said() -> None:
 
 def test_a_known_sigma_is_not_tuned() -> None:
     optics = Optics((1, 1, 1), Psf((0, 0.12, 0.12), ""))
-    low = gaussian_filter(TRUTH, (0, 1.2, 1.2)) + noise(0.5)
+    low = gaussian_filter(TRUTH, (0, 1.2, 1.2)) + noise(2)
     for name, key in (("wiener", "balance"), ("richardson-lucy", "iterations")):
         known, tuned = (tune(name, [image(low)], way, crop=8) for way in (optics, SAME))
         assert set(known.values) == set(known.grid) == {key}
@@ -100,7 +100,7 @@ def test_a_known_sigma_is_not_tuned() -> None:
 
 def test_images_count_alike() -> None:
     """The mean over images is tuned, so that the result lies between those of the single ones."""
-    blurred = [image(gaussian_filter(TRUTH, (0, s, s)) + noise(0.5)) for s in (0.5, 1.4)]
+    blurred = [image(gaussian_filter(TRUTH, (0, s, s)) + noise(2)) for s in (0.5, 1.4)]
     first, second, both = (
         tune("wiener", images, SAME, crop=8).values["sigma"] for images in (blurred[:1], blurred[1:], blurred)
     )
