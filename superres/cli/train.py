@@ -38,6 +38,8 @@ def train(
     epilog=examples(
         "superres evaluate runs/em --manifest em.yaml --out reports/em",
         "superres evaluate runs/my --manifest my.yaml --out reports/my --set split=test",
+        "superres evaluate runs/my --manifest my.yaml --out reports/my --set models.unet=runs/plain "
+        "--set psf.beads=beads.tif",
         "superres evaluate --manifest my.yaml --out reports/baselines --set factor=[1,2,2] "
         "--set 'degrade=[{downsample: binning}]'",
     )
@@ -51,7 +53,7 @@ def evaluate(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a model against truth beside interpolation and deconvolution, and write a report with pictures."""
+    """Score a model against truth beside baselines and other nets, and write a report with pictures."""
     with job(STARTS_ANEW) as progress:
         from superres.config import load_config
         from superres.evaluation.settings import EvaluateConfig

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from superres.config import DegradeStep, IntensityRule, check_degrade
 from superres.datasets import Acquisition, Manifest, load_manifest, refuse_duplicates
 from superres.errors import ConfigError, InputError, ModelFileError
-from superres.evaluation.baselines import Recording, methods_for, restore
+from superres.evaluation.bench import prepare_bench
 from superres.evaluation.conventions import describe_run
-from superres.evaluation.psf import Optics, Psf, find_psf
 from superres.evaluation.report import write_report
 from superres.evaluation.results import MODEL, Evaluation, gains_over, mean_over_acquisitions
 from superres.evaluation.rivals import budget_warnings, describe_net, read_headers
@@ -25,8 +22,6 @@ from superres.evaluation.sampling import Sample, Setup, draw_samples
 from superres.evaluation.scoring import Run, Scored, score_acquisition, with_micro_ssim
 from superres.evaluation.settings import EvaluateConfig
 from superres.evaluation.stopwatch import Stopwatch
-from superres.evaluation.tuning import DECONVOLUTIONS, GRIDS, Tuning, tune
-from superres.evaluation.tuning_set import TuningSet, choose_tuning_set, tuning_warnings
 from superres.inference import Predictor, load_model
 from superres.modelfile import ModelHeader, read_model_header
 from superres.progress import Progress, ProgressCallback, silent
@@ -67,46 +62,32 @@ def evaluate(config: EvaluateConfig, out: Path, *, progress: ProgressCallback = 
     entries = _choose(config, manifests)
     setup = plan(config, header, acquisitions=[acquisition for _, acquisition in entries])
     rivals = read_headers(config.models, setup.factor)
-    methods = methods_for(config.baselines, setup.factor)
-    optics = Optics(setup.factor, _psf(config, methods), is_binned=_is_binned(setup))
-    setup = _with_depth(setup, optics, rivals.values())
-    tuning_set = choose_tuning_set(manifests, [acquisition for _, acquisition in entries], setup)
-    tuned = _tune(methods, tuning_set, optics, setup, progress)
-    runs = {name: _baseline_run(name, optics, tuned) for name in methods}
-    runs |= {name: _model_run(load_model(path, config.device)) for name, path in config.models.items()}
-    if config.model is not None:
-        runs[MODEL] = _model_run(load_model(config.model, config.device))
+    bench = prepare_bench(config, setup, manifests, [entry for _, entry in entries], rivals, progress)
     headers = rivals if header is None else rivals | {MODEL: header}
     chosen = [_Chosen(name, entry, _trained_on(headers, name, entry)) for name, entry in entries]
-    watch = Stopwatch(runs)
-    scored, skipped = _score_all(chosen, setup, watch.runs, progress)
+    watch = Stopwatch(bench.runs | _model_runs(config))
+    scored, skipped = _score_all(chosen, bench.setup, watch.runs, progress)
     results, factors = with_micro_ssim(scored)
     conventions = describe_run(
         config,
-        setup,
+        bench.setup,
         header=header,
         manifests=manifests,
-        methods=methods,
+        methods=bench.methods,
         micro_ssim_factors=factors,
     )
-    warnings = [*tuning_warnings(tuned, tuning_set), *budget_warnings(header, rivals)]
-    conventions |= {
-        "rivals": {name: describe_net(rival) for name, rival in rivals.items()},
-        "psf": None if optics.psf is None else optics.psf.origin,
-        "tuned": {name: dataclasses.asdict(tuning) for name, tuning in tuned.items()},
-        "tuned_on": tuning_set.to_json() if tuned else None,
-        "seconds": watch.seconds_per_megavoxel,
-        "warnings": warnings,
-    }
+    warnings = [*bench.warnings, *budget_warnings(header, rivals)]
+    nets = {name: describe_net(rival) for name, rival in rivals.items()}
+    conventions |= bench.to_json() | {"rivals": nets, "seconds": watch.seconds_per_megavoxel, "warnings": warnings}
     evaluation = Evaluation(
         report=out / "report.html",
         data=out / "report.json",
-        methods=tuple(runs),
+        methods=tuple(watch.runs),
         reference="input" if max(setup.factor) == 1 else "bicubic",
         acquisitions=tuple(results),
         skipped=skipped,
-        mean=mean_over_acquisitions(results, tuple(runs)),
-        gains={} if header is None else gains_over(results, (*methods, *rivals)),
+        mean=mean_over_acquisitions(results, tuple(watch.runs)),
+        gains={} if header is None else gains_over(results, (*bench.methods, *rivals)),
         conventions=conventions,
     )
     write_report(evaluation, [one.exhibit for one in scored])
@@ -185,29 +166,9 @@ def _trained_on(headers: Mapping[str, ModelHeader], manifest: str, acquisition: 
     return tuple(name for name, header in headers.items() if knows(header.training))
 
 
-def _psf(config: EvaluateConfig, methods: Sequence[str]) -> Psf | None:
-    """Find the point spread function where a baseline uses it."""
-    return find_psf(config.psf) if any(name in DECONVOLUTIONS for name in methods) else None
-
-
-def _is_binned(setup: Setup) -> bool:
-    return not any(step.downsample == "subsampling" for step in setup.degrade)
-
-
-def _with_depth(setup: Setup, optics: Optics, rivals: Iterable[ModelHeader]) -> Setup:
-    """Have whole stacks read where a known blur or another net goes across planes."""
-    is_deep = (optics.psf is not None and optics.psf.sigma[0] > 0) or any(r.receptive_radius[0] > 0 for r in rivals)
-    return dataclasses.replace(setup, whole_stacks=setup.whole_stacks or is_deep)
-
-
-def _baseline_run(name: str, optics: Optics, tuned: Mapping[str, Tuning]) -> Run:
-    def run(sample: Sample) -> NDArray[Any]:
-        values = tuned[name].values if name in GRIDS else {}
-        channels = zip(sample.low, sample.black, strict=True)
-        found = [restore(name, Recording(low, black, sample.voxel_size), optics, values) for low, black in channels]
-        return np.stack(found)
-
-    return run
+def _model_runs(config: EvaluateConfig) -> dict[str, Run]:
+    models = config.models if config.model is None else {**config.models, MODEL: config.model}
+    return {name: _model_run(load_model(path, config.device)) for name, path in models.items()}
 
 
 def _model_run(predictor: Predictor) -> Run:
@@ -257,16 +218,3 @@ def _score_all(
         )
     progress(Progress("evaluate", len(chosen), len(chosen), "acquisitions"))
     return found, skipped
-
-
-def _tune(
-    methods: Sequence[str], images: TuningSet, optics: Optics, setup: Setup, progress: ProgressCallback
-) -> dict[str, Tuning]:
-    """Tune the baselines that have settings."""
-    wanted = [name for name in methods if name in GRIDS]
-    tuned = {}
-    for done, name in enumerate(wanted if images.images else []):
-        progress(Progress("tune", done, len(wanted), "baselines", name))
-        tuned[name] = tune(name, images.images, optics, crop=min(setup.crop, images.crop))
-    progress(Progress("tune", len(wanted), len(wanted), "baselines"))
-    return tuned

@@ -49,6 +49,11 @@ class TuningSet:
     is_scored: bool
     left_out: tuple[str, ...]
 
+    @classmethod
+    def empty(cls, left_out: Sequence[str] = ()) -> TuningSet:
+        """Return a set without images."""
+        return cls("", (), (), False, tuple(left_out))
+
     @property
     def crop(self) -> int:
         """Largest crop in low voxels that leaves half of the smallest window."""
@@ -86,7 +91,7 @@ def choose_tuning_set(manifests: Sequence[Manifest], scored: Sequence[Acquisitio
             left_out += [f"{acquisition.id}: {fault}" for fault in faults]
         if images:
             return TuningSet(split, tuple(names), tuple(images), split == scored[0].split, tuple(left_out))
-    return TuningSet("", (), (), False, tuple(left_out))
+    return TuningSet.empty(left_out)
 
 
 def tuning_warnings(tuned: Mapping[str, Tuning], images: TuningSet) -> list[str]:
