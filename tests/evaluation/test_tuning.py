@@ -38,12 +38,14 @@ def test_a_planted_blur_is_found(name: str, sigma: float) -> None:
     assert found.at_edge == ()
 
 
-@pytest.mark.parametrize("name", ["wiener", "richardson-lucy", "nlm"])
-def test_the_result_is_no_worse_than_any_point_of_the_grid_around_it(name: str) -> None:
+@pytest.mark.parametrize(("name", "gain"), [("nlm", 0.0), ("wiener", 1.0), ("richardson-lucy", 1.5)])
+def test_the_result_beats_bicubic_and_every_setting_around_it(name: str, gain: float) -> None:
     low = halved(gaussian_filter(TRUTH, (0, 1.5, 1.5)) + noise(4))
+    bicubic = restore("bicubic", Recording(low), TWICE, {})
     found = tune(name, [image(low)], TWICE, crop=8)
     own = restore(name, image(low).recording, TWICE, found.values)
     assert psnr(inner(TRUTH, (16, 16)), inner(own, (16, 16)), data_range=255) == pytest.approx(found.psnr)
+    assert found.psnr >= psnr(inner(TRUTH, (16, 16)), inner(bicubic, (16, 16)), data_range=255) + gain
     for key, value in found.values.items():
         for other in (0.7 * value, 1.5 * value):
             if key == "iterations":
@@ -51,13 +53,6 @@ def test_the_result_is_no_worse_than_any_point_of_the_grid_around_it(name: str) 
             near = restore(name, image(low).recording, TWICE, {**found.values, key: other})
             score = psnr(inner(TRUTH, (16, 16)), inner(near, (16, 16)), data_range=255)
             assert score < found.psnr + 0.05
-
-
-def test_tuned_baselines_beat_bicubic_on_a_blurred_image() -> None:
-    low = halved(gaussian_filter(TRUTH, (0, 1.5, 1.5)) + noise(2))
-    plain = psnr(inner(TRUTH, (16, 16)), inner(restore("bicubic", Recording(low), TWICE, {}), (16, 16)), data_range=255)
-    assert tune("richardson-lucy", [image(low)], TWICE, crop=8).psnr > plain + 2
-    assert tune("wiener", [image(low)], TWICE, crop=8).psnr > plain + 1
 
 
 @pytest.mark.parametrize("name", list(GRIDS))
