@@ -194,7 +194,8 @@ def _fit_one(image: Image, peak: NDArray[np.intp], rough: Image) -> _Bead | None
     n = image.ndim
     radius = np.ceil(_WINDOW * rough).astype(int)
     window = image[tuple(slice(p - r, p + r + 1) for p, r in zip(peak, radius, strict=True))]
-    if np.count_nonzero(window == window.max()) > 2:  # a flat top: the detector was at its end
+    top = window.max()
+    if top == image.max() and np.count_nonzero(window == top) > 2:  # a flat top: the detector was at its end
         return None
     places = np.indices(window.shape).reshape(n, -1) - radius[:, None].astype(np.float64)
     values = window.ravel()
