@@ -44,9 +44,9 @@ def _parse_list(value: object) -> object:
 Seconds = Annotated[float, BeforeValidator(_parse_seconds), Field(gt=0)]
 Range = Annotated[tuple[float, float], BeforeValidator(_parse_range)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_parse_list)]
-Factor = tuple[
-    Annotated[int, Field(ge=1, le=16)], Annotated[int, Field(ge=1, le=16)], Annotated[int, Field(ge=1, le=16)]
-]
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Times = Annotated[int, Field(ge=1, le=16)]
+Factor = tuple[_Times, _Times, _Times]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")]
 
 
@@ -72,11 +72,14 @@ class Blur(Settings):
 
     Give `sigma` in high-resolution voxels, or `na` and `wavelength` (micrometre), from which sigma is
     0.21 wavelength / NA (Zhang, Zerubia & Olivo-Marin 2007, Appl. Opt. 46:1819) divided by the voxel size.
+    `haze` is the share of the light that is out of focus (widefield) and is spread by `haze_sigma` voxels instead.
     """
 
     sigma: Range | None = None
     na: float | None = Field(None, gt=0)
     wavelength: Range | None = None
+    haze: Annotated[tuple[_Share, _Share], BeforeValidator(_parse_range)] = (0.0, 0.0)
+    haze_sigma: Range = (8.0, 8.0)
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -123,10 +126,8 @@ class DegradeStep(Settings):
     def _exactly_one(self) -> Self:
         given = [name for name, value in self if value is not None]
         if len(given) != 1:
-            raise ValueError(
-                "each step of degrade holds exactly one of blur, downsample, poisson, read_noise, line_jitter; "
-                f"got {given or 'none'}"
-            )
+            known = ", ".join(type(self).model_fields)
+            raise ValueError(f"each step of degrade holds exactly one of {known}; got {given or 'none'}")
         return self
 
 
@@ -144,9 +145,7 @@ class Augment(Settings):
     own_range: float = Field(
         0.5, ge=0, le=1, description="share of patches with black and white of their own, as in an image cut small"
     )
-    coarser: float = Field(
-        0.2, ge=0, le=1, description="share of patches from sharp images binned 2 x 2 first: another magnification"
-    )
+    coarser: float = Field(0.2, ge=0, le=1, description="share from sharp images binned 2 x 2: another magnification")
     rectangle: float = Field(0.2, ge=0, le=1, description="share of those patches with an empty or saturated rectangle")
 
 
@@ -263,6 +262,8 @@ class UpscaleConfig(Settings):
     tile: int | None = Field(None, ge=16, description="largest tile side in input voxels; default chosen")
     shard: int | None = Field(None, ge=1, description="tiles along Y and X in one output file; default chosen")
     device: Device = "auto"
+    guard: bool = Field(True, description="fall back on interpolation where the prediction is not to be believed")
+    trust: bool = Field(True, description="write maps of how far to believe the output, and a summary")
     overwrite: bool = False
 
 
@@ -290,8 +291,7 @@ def load_config(kind: type[SettingsT], path: Path | None, overrides: Iterable[st
     ConfigError
         Naming every wrong key or value, and the nearest known key.
     """
-    source = str(path) if path is not None else "settings"
-    content = _read_yaml(path) if path is not None else {}
+    source, content = (str(path), _read_yaml(path)) if path is not None else ("settings", {})
     if path is not None and "manifests" in content:
         content["manifests"] = _beside(content["manifests"], path.parent)
     content |= {key: value for key, value in values.items() if value is not None}

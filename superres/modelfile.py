@@ -50,6 +50,8 @@ class ModelHeader:
         How low images were made from high ones; empty for real pairs.
     training : mapping
         Manifests with hashes, licences and credits, steps, seconds, the whole recipe.
+    domain : mapping
+        Where the net was right on its training data and near them (`superres.nets.domain`); empty in older models.
     metrics : mapping
         Validation figures beside their baselines.
     lineage : list of mapping
@@ -68,6 +70,7 @@ class ModelHeader:
     voxel_size: tuple[float | None, float | None, float | None] = (None, None, None)
     degradation: list[Mapping[str, Any]] = field(default_factory=list)
     training: Mapping[str, Any] = field(default_factory=dict)
+    domain: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     lineage: list[Mapping[str, Any]] = field(default_factory=list)
     version: str = ""

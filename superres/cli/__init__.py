@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from superres.cli import convert, data, info, train, upscale  # importing a module registers its commands
+from superres.cli import convert, data, degrade, info, train, upscale  # importing a module registers its commands
 from superres.cli.application import app
 
-__all__ = ["app", "convert", "data", "info", "main", "train", "upscale"]
+__all__ = ["app", "convert", "data", "degrade", "info", "main", "train", "upscale"]
 
 # In the order in which a user meets them, not in that of the alphabet.
 _ORDER = ("demo", "info", "train", "upscale", "evaluate", "convert")

@@ -1,4 +1,4 @@
-"""``superres data``: check, fetch and describe data sets by their manifests."""
+"""``superres data``: check, fetch, describe and register data sets by their manifests."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from superres.cli.application import STARTS_ANEW, AsJson, app, examples, job
 data = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="Check, fetch and describe data sets by their manifests.",
+    help="Check, fetch, describe and register data sets by their manifests.",
     epilog=examples(
         "superres data fetch data_manifests/skimage_cells.yaml --to data",
         "superres data check data_manifests/em.yaml",
         "superres data card data_manifests/em.yaml",
+        "superres data register my_pairs.yaml --out registered",
     ),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -122,6 +123,34 @@ def card(
             _write(out, text)
         elif croissant is None:
             typer.echo(text, nl=False)
+
+
+@data.command(
+    epilog=examples(
+        "superres data register my_pairs.yaml --out registered",
+        "superres data register my_pairs.yaml --root data --out registered --json",
+    )
+)
+def register(
+    manifest: ManifestFile,
+    out: Annotated[Path, typer.Option(help="Folder for the contact sheet and the manifest with the shifts.")],
+    root: DataRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how far the images of real pairs are shifted, and refuse pairs that do not belong together.
+
+    Writes a contact sheet to look at, and a manifest in which the shifts stand: training and evaluation with it move
+    the high images. Exit code 1 when some pairs are refused, 2 when all are.
+    """
+    with job(STARTS_ANEW) as progress:
+        from superres.datasets.registered_manifest import register_manifest
+
+        result = register_manifest(manifest, out, root, progress=progress)
+    from superres.cli import register_output
+
+    register_output.show_registered(result, as_json=as_json)
+    if result.refused:
+        raise typer.Exit(1 if result.written else 2)
 
 
 def _write(path: Path, text: str) -> None:

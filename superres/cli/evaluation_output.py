@@ -11,11 +11,12 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from superres.cli.output import ERR, OUT, print_json, print_message, show_facts
+from superres.cli.output import ERR, OUT, plain, print_json, print_message, show_facts
 
 if TYPE_CHECKING:
     from superres.demo import DemoResult
     from superres.evaluation import Evaluation, Scores
+    from superres.evaluation.controls import Control
 
 _MEANS = (
     ("psnr", "PSNR", 2),
@@ -33,6 +34,9 @@ _MEANS_CAPTION = (
 )
 
 
+_CONTROLS_CAPTION = "spread of the prediction over that of bicubic interpolation; above 1.05 something was invented"
+
+
 def show_evaluation(evaluation: Evaluation, *, as_json: bool) -> None:
     """Print the scores per acquisition, their means, what the comparison shows, and where the report lies."""
     if as_json:
@@ -40,7 +44,22 @@ def show_evaluation(evaluation: Evaluation, *, as_json: bool) -> None:
         print_json({"report": evaluation.report, "data": evaluation.data, **figures})
         return
     _show_scores(evaluation)
-    show_facts("Written", {"report": str(evaluation.report), "figures": str(evaluation.data)})
+    tables = f"{evaluation.data.with_suffix('.csv')}, {evaluation.data.with_suffix('.md').name}"
+    show_facts("Written", {"report": str(evaluation.report), "figures": str(evaluation.data), "tables": tables})
+
+
+def show_controls(controls: Sequence[Control], *, as_json: bool) -> None:
+    """Print what a model makes of recordings without structure."""
+    if as_json:
+        print_json({"kind": "controls", "controls": [{**plain(one), "passed": one.is_passed} for one in controls]})
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=_CONTROLS_CAPTION, caption_justify="left")
+    for title in ("recording", "noise", "structure", ""):
+        table.add_column(title, justify="right" if title in ("noise", "structure") else "left")
+    for one in controls:
+        verdict = Text("passed", "green") if one.is_passed else Text("failed", "red")
+        table.add_row(one.name, f"{one.noise:.2f}", f"{one.invention:.2f}", verdict)
+    OUT.print(table)
 
 
 def show_demo(result: DemoResult) -> None:

@@ -69,14 +69,22 @@ def show_volume(
 
 def address(volume: Volume) -> str:
     """Return what to type to open this image."""
-    return f"{volume.source}::{volume.part}" if volume.part else str(volume.source)
+    return f"{_source(volume)}::{volume.part}" if volume.part else _source(volume)
+
+
+def _source(volume: Volume) -> str:
+    from superres.volumes.opening import is_url
+    from superres.volumes.remote import repaired_url
+
+    source = str(volume.source)
+    return repaired_url(source) if is_url(source) else source
 
 
 def volume_facts(volume: Volume) -> dict[str, Any]:
     """Collect what is known of an image without reading voxels, for JSON."""
     return {
         "kind": "image",
-        "path": volume.source,
+        "path": _source(volume),
         "part": volume.part,
         "format": volume.format,
         "axes": volume.axes,
@@ -228,15 +236,20 @@ def _show_unreadable(unreadable: Mapping[str, str], total: int) -> None:
 # --- verification ----------------------------------------------------------------------------------------------------
 
 
-def show_verification(store: Path, problems: Sequence[str], *, as_json: bool) -> None:
-    """Print whether a store is whole, and what of it is not."""
+def show_verification(problems: Mapping[Path, Sequence[str]], *, as_json: bool) -> None:
+    """Print whether stores are whole, and what of them is not."""
     if as_json:
-        print_json({"kind": "verification", "path": store, "whole": not problems, "problems": problems})
+        entries = [
+            {"kind": "verification", "path": store, "whole": not found, "problems": found}
+            for store, found in problems.items()
+        ]
+        print_json(entries[0] if len(entries) == 1 else {"kind": "verifications", "stores": entries})
         return
-    if not problems:
-        print_message(OUT, "", "", f"{store}: whole; every block is there and readable")
-        return
-    for problem in problems:
-        print_message(ERR, "damaged: ", "bold red", problem)
-    blocks = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
-    show_note(f"{store}: {blocks}; run the command that wrote the store again, it writes what is missing")
+    for store, found in problems.items():
+        if not found:
+            print_message(OUT, "", "", f"{store}: whole; every block is there and readable")
+            continue
+        for problem in found:
+            print_message(ERR, "damaged: ", "bold red", problem)
+        count = f"{len(found)} problem{'s' if len(found) != 1 else ''}"
+        show_note(f"{store}: {count}; run the command that wrote the store again, it writes what is missing")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from superres.cli import images, output
 from superres.cli.application import STARTS_ANEW, AsJson, Overrides, app, examples, job
+from superres.errors import InputError
 from superres.progress import ProgressCallback
 
 if TYPE_CHECKING:
@@ -19,14 +21,19 @@ if TYPE_CHECKING:
     epilog=examples(
         "superres info stack.tif",
         "superres info stack.tif --axes ZYX --picture stack.png",
-        "superres info folder",
+        "superres info folder 'other/scan_*.tif'",
         "superres info model.safetensors --json",
         "superres info sharp.ome.zarr --verify",
     )
 )
 def info(
-    path: Annotated[
-        str, typer.Argument(help="An image, one of several (file.lif::NAME), a pattern, a folder, a model or a run.")
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH",
+            help="Images, one of several (file.lif::NAME), patterns, folders; a model or a run.",
+            show_default=False,
+        ),
     ],
     axes: Annotated[str | None, typer.Option(help="Axes where the file does not tell, such as ZYX.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Write a picture of every channel to this PNG.")] = None,
@@ -34,42 +41,50 @@ def info(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what an image, a folder or a model is: axes, sizes, voxel size, intensities; factor, training, figures."""
+    """Tell what images, a folder or a model are: axes, sizes, voxel size, intensities; factor, training, figures."""
     code = 0
     with job(STARTS_ANEW) as progress:
-        folder = Path(path)
         if verify:
-            code = _verify(folder, progress, as_json=as_json)
-        elif folder.suffix == ".safetensors" or (folder / "model.safetensors").is_file():
+            code = _verify([Path(path) for path in paths], progress, as_json=as_json)
+        elif len(paths) == 1 and _is_model(paths[0]):
             from superres.modelfile import load_model_file
 
-            output.show_model(load_model_file(folder), as_json=as_json)
+            output.show_model(load_model_file(Path(paths[0])), as_json=as_json)
         else:
             from superres.config import UpscaleConfig, load_config
 
             # The settings of `upscale` that say how a file is to be read.
-            config = load_config(UpscaleConfig, None, overrides or (), model=folder, axes=axes)
-            code = _images(path, config, picture, progress, as_json=as_json)
+            config = load_config(UpscaleConfig, None, overrides or (), model=Path(paths[0]), axes=axes)
+            code = _images(paths, config, picture, progress, as_json=as_json)
     if code:
         raise typer.Exit(code)
 
 
+def _is_model(path: str) -> bool:
+    return path.endswith(".safetensors") or (Path(path) / "model.safetensors").is_file()
+
+
 def _images(
-    path: str, config: UpscaleConfig, picture: Path | None, progress: ProgressCallback, *, as_json: bool
+    paths: Sequence[str], config: UpscaleConfig, picture: Path | None, progress: ProgressCallback, *, as_json: bool
 ) -> int:
     """Show one image in full, or a table of several; return 1 if some cannot be read."""
     from superres.volumes.collection import find_acquisitions, holds_several
     from superres.volumes.opening import is_pattern
 
+    only = paths[0] if len(paths) == 1 else None
     # Given axes say what the numbers of a pattern's files count: one series.
-    if (config.axes is not None and is_pattern(path)) or not holds_several(path):
-        _image(path, config, picture, as_json=as_json)
+    if only and ((config.axes is not None and is_pattern(only)) or not holds_several(only)):
+        _image(only, config, picture, as_json=as_json)
         return 0
-    found = find_acquisitions([path], axes=config.axes, voxel_size=config.voxel_size, progress=progress)
+    for path in filter(_is_model, paths):
+        raise InputError(f"{path}: a model among several paths; give models one at a time: superres info {path}")
+    found = find_acquisitions(paths, axes=config.axes, voxel_size=config.voxel_size, progress=progress)
     if len(found) == 1 and found[0].error is None and not as_json:
         _image(found[0].path, config, picture, as_json=as_json)
         return 0
-    images.show_collection(path, found, as_json=as_json)
+    if picture is not None:
+        raise InputError(f"{picture}: a picture shows one image, {len(found)} were found; give one of them")
+    images.show_collection(only or f"{len(paths)} paths", found, as_json=as_json)
     return 1 if any(one.error is not None for one in found) else 0
 
 
@@ -88,10 +103,10 @@ def _image(path: str, config: UpscaleConfig, picture: Path | None, *, as_json: b
     images.show_volume(volume, looked, warnings, axes_given=config.axes is not None, picture=picture, as_json=as_json)
 
 
-def _verify(store: Path, progress: ProgressCallback, *, as_json: bool) -> int:
-    """Check a store; return 2 if it is damaged."""
+def _verify(stores: Sequence[Path], progress: ProgressCallback, *, as_json: bool) -> int:
+    """Check stores; return 2 if one is damaged."""
     from superres.volumes.verification import verify_store
 
-    problems = verify_store(store, progress=progress)
-    images.show_verification(store, problems, as_json=as_json)
-    return 2 if problems else 0
+    problems = {store: verify_store(store, progress=progress) for store in stores}
+    images.show_verification(problems, as_json=as_json)
+    return 2 if any(problems.values()) else 0

@@ -229,6 +229,7 @@ def _show_upscaled(source: Path, summary: UpscaleSummary) -> None:
         "time": duration_text(summary.seconds),
         "resumed": resumed if summary.units_done_before else "",
         "warnings": "\n".join(summary.warnings),
+        "trust": "" if summary.trust is None else summary.trust.sentence(),
     }
     show_facts(f"Upscaled {source}", facts)
 

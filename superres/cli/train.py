@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from superres.cli import evaluation_output, output
 from superres.cli.application import RESUMES, STARTS_ANEW, AsJson, Overrides, app, examples, job
+from superres.errors import ConfigError
+
+T = TypeVar("T")
 
 
 @app.command(
@@ -42,24 +45,50 @@ def train(
         "--set psf.beads=beads.tif",
         "superres evaluate --manifest my.yaml --out reports/baselines --set factor=[1,2,2] "
         "--set 'degrade=[{downsample: binning}]'",
+        "superres evaluate --controls runs/em",
     )
 )
 def evaluate(
-    manifest: Annotated[list[Path], typer.Option(help="Manifest of images with truth; repeat it for more.")],
-    out: Annotated[Path, typer.Option(help="Folder for report.html and report.json.")],
     model: Annotated[
         Path | None, typer.Argument(help="Model file or run folder; without one only the baselines are scored.")
     ] = None,
+    manifest: Annotated[
+        list[Path] | None, typer.Option(help="Manifest of images with truth; repeat it for more.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report: HTML, JSON, Markdown and CSV.")] = None,
+    controls: Annotated[
+        bool, typer.Option("--controls", help="Only show what the model makes of recordings without structure.")
+    ] = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a model against truth beside baselines and other nets, and write a report with pictures."""
     with job(STARTS_ANEW) as progress:
+        from superres import evaluation
         from superres.config import load_config
         from superres.evaluation.settings import EvaluateConfig
 
-        config = load_config(EvaluateConfig, None, overrides or (), model=model, manifests=tuple(manifest))
-        from superres import evaluation
+        if controls:
+            found = evaluation.control(_given(model, "a model: superres evaluate --controls runs/em"))
+        else:
+            config = load_config(
+                EvaluateConfig,
+                None,
+                overrides or (),
+                model=model,
+                manifests=tuple(_given(manifest, "images with truth: --manifest em.yaml")),
+            )
+            result = evaluation.evaluate(
+                config, _given(out, "a folder for the report: --out report"), progress=progress
+            )
+    if controls:
+        evaluation_output.show_controls(found, as_json=as_json)
+    else:
+        evaluation_output.show_evaluation(result, as_json=as_json)
 
-        result = evaluation.evaluate(config, out, progress=progress)
-    evaluation_output.show_evaluation(result, as_json=as_json)
+
+def _given(value: T | None, wanted: str) -> T:
+    """Return what was given, or say what to type."""
+    if value is None:
+        raise ConfigError(f"give {wanted}")
+    return value

@@ -27,6 +27,10 @@ def upscale(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Images or volumes, or a folder of them.")],
     model: Annotated[Path, typer.Option(help="Model file or run folder.")],
     out: Annotated[Path, typer.Option(help="The store (.zarr) for one input, a folder for several.")],
+    guard: Annotated[
+        str | None, typer.Option(metavar="on|off", help="Fall back on interpolation where needed.")
+    ] = None,
+    trust: Annotated[str | None, typer.Option(metavar="on|off", help="Write maps of how far to believe it.")] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -34,7 +38,7 @@ def upscale(
     with job(RESUMES) as progress:
         from superres.config import UpscaleConfig, load_config
 
-        config = load_config(UpscaleConfig, None, overrides or (), model=model)
+        config = load_config(UpscaleConfig, None, overrides or (), model=model, guard=guard, trust=trust)
         stores = _stores(inputs, out)
         from superres import inference
 

@@ -31,6 +31,9 @@ class Acquisition:
         For people; may be empty.
     high_sha256, low_sha256 : tuple of str
         SHA-256 of the files in `high` and `low`, in the same order.
+    shifts : tuple of (tuple of float or None)
+        For each low file, by how many voxels of its `high` this is moved to lie on it (ZYX); None where nobody stated
+        it, and empty where nobody did for any.
     """
 
     id: str
@@ -47,6 +50,11 @@ class Acquisition:
     note: str = ""
     high_sha256: tuple[str, ...] = ()
     low_sha256: tuple[str, ...] = ()
+    shifts: tuple[tuple[float, float, float] | None, ...] = ()
+
+    def shift_of(self, index: int) -> tuple[float, float, float] | None:
+        """Return the stated shift of a pair, ZYX in high voxels; None where none is stated."""
+        return self.shifts[index] if self.shifts else None
 
     @property
     def files(self) -> tuple[tuple[Path, str], ...]:

@@ -1,8 +1,9 @@
 """One image, one split: a validation image that was also trained on makes every figure worthless.
 
 Found are the same file, files with the same bytes, and the same picture under another name, format, bit depth, or gain
-and offset; also when it is a plane of a stack in one split and a file of its own in the other. Not found are copies
-that were cropped, turned or resampled.
+and offset; also when it is a plane of a stack in one split and a file of its own in the other. Found as well are copies
+that were turned, mirrored, shifted or cropped, and second recordings of a field, by `superres.datasets.overlaps`. Not
+found are copies at another magnification.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superres.datasets.acquisition import Acquisition, Manifest
+from superres.datasets.overlaps import Thumbnail, find_overlap, thumbnail
 from superres.errors import InputError
 
 # Differences of neighbouring pixels at that many places stand for a plane.
@@ -28,6 +30,9 @@ _SAMPLES = 4096
 # Measured on real images: below 0.1 between acquisitions, up to 0.4 between channels of one field and 0.7 between
 # neighbouring slices of one volume; 0.999 between a 16-bit image and its 8-bit copy.
 _SAME = 0.95
+# Planes of a file, and of a split, that are searched for overlaps: their reduced pictures take 256 kB each.
+_PER_FILE = 8
+_PER_SPLIT = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,15 @@ class _Plane:
     place: str
     exact: str
     sketch: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """A reduced plane, and where it is from."""
+
+    split: str
+    place: str
+    thumbnail: Thumbnail
 
 
 def refuse_same_files(*manifests: Manifest) -> None:
@@ -89,16 +103,20 @@ def refuse_duplicates(*manifests: Manifest, max_voxels: int = 2**27) -> tuple[Pa
         return ()
     too_large: list[Path] = []
     planes: dict[tuple[int, ...], list[_Plane]] = defaultdict(list)
+    pictures: list[_Picture] = []
     for manifest in manifests:
         for acquisition, file, _ in manifest.files:
             values = _read(file, acquisition.axes, max_voxels)
             if values is None:
                 too_large.append(file)
                 continue
-            planes[values.shape[-2:]] += _planes(values, acquisition.split, _place(acquisition, file, manifest))
+            place = _place(acquisition, file, manifest)
+            planes[values.shape[-2:]] += _planes(values, acquisition.split, place)
+            pictures += _pictures(values, acquisition.split, place)
     for alike in planes.values():
         _refuse_equal(alike)
         _refuse_similar(alike)
+    _refuse_overlapping(pictures)
     return tuple(too_large)
 
 
@@ -136,6 +154,37 @@ def _planes(values: NDArray[Any], split: str, place: str) -> Iterator[_Plane]:
             continue  # an empty plane is like every other empty plane, and teaches nothing
         exact = hashlib.sha256(plane.astype(np.float64).tobytes()).hexdigest()
         yield _Plane(split, place, exact, _sketch(plane))
+
+
+def _pictures(values: NDArray[Any], split: str, place: str) -> Iterator[_Picture]:
+    planes = values.reshape(-1, *values.shape[-2:])
+    for i in _spread(len(planes), _PER_FILE):
+        found = thumbnail(planes[i])
+        if found is not None:
+            yield _Picture(split, place, found)
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    """Return at most so many numbers below `count`, evenly spread."""
+    wanted = min(count, wanted)
+    return [(2 * i + 1) * count // (2 * wanted) for i in range(wanted)]
+
+
+def _refuse_overlapping(pictures: list[_Picture]) -> None:
+    """Refuse pictures of two splits that share part of a field."""
+    splits = sorted({picture.split for picture in pictures})
+    for one, two in itertools.combinations(splits, 2):
+        left, right = ([picture for picture in pictures if picture.split == split] for split in (one, two))
+        left, right = ([some[i] for i in _spread(len(some), _PER_SPLIT)] for some in (left, right))
+        found = find_overlap([picture.thumbnail for picture in left], [picture.thumbnail for picture in right])
+        if found is not None:
+            y, x = found.shift
+            how = f"{found.turned}, " if found.turned else ""
+            what = (
+                f"images of one field, which share {100 * found.share:.0f} % of the smaller one (the second {how}moved "
+                f"by Y {y:+d}, X {x:+d} pixels; correlation {found.correlation:.2f})"
+            )
+            raise InputError(_message(what, left[found.first].place, right[found.second].place))
 
 
 def _sketch(plane: NDArray[Any]) -> NDArray[np.float32] | None:

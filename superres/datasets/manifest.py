@@ -134,6 +134,7 @@ def _acquisition(entry: AcquisitionEntry, manifest: ManifestEntry, folder: Path)
         note=entry.note or "",
         high_sha256=tuple(item.sha256 or "" for item in entry.high),
         low_sha256=tuple(item.sha256 or "" for item in entry.low),
+        shifts=tuple(item.shift for item in entry.low),
     )
 
 

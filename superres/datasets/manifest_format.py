@@ -12,7 +12,8 @@
         split: train            # train, val or test
         high:
           - {file: brain_3/z000.tif, sha256: 64 hexadecimal digits}   # null where no checksum is known
-        low: []                 # one low file per high file where real pairs were recorded
+        low: []                 # one low file per high file where real pairs were recorded, each perhaps with the
+                                # shift: [0, 1.25, -0.4] by which its high image is moved to lie on it: high voxels, ZYX
         axes: YX                # only where the file does not tell
         voxel_size: [null, 0.07, 0.07]   # ZYX in micrometre; null where unknown
         grey_range: [0, 255]    # black and white; left out where they are to be measured
@@ -93,6 +94,7 @@ Digest = Annotated[str, AfterValidator(_is_digest)]
 Address = Annotated[str, AfterValidator(_is_address)]
 Doi = Annotated[str, AfterValidator(_is_doi)]
 Size = Annotated[int, Field(ge=0)]
+Voxels = Annotated[float, Field(allow_inf_nan=False)]
 Multiple = Annotated[int, Field(ge=1, le=16)]
 
 
@@ -105,6 +107,7 @@ class FileEntry(Settings):
     url: Address | None = None
     archive: Text | None = None
     member: RelativePath | None = None
+    shift: tuple[Voxels, Voxels, Voxels] | None = None  # of low files only
 
     @model_validator(mode="after")
     def _has_one_origin(self) -> Self:
@@ -159,6 +162,8 @@ class AcquisitionEntry(Settings):
                 f"low lists {len(self.low)} and high {len(self.high)} files; real pairs need one low file for each "
                 "high file, in the same order"
             )
+        if any(file.shift is not None for file in self.high):
+            raise ValueError("shift belongs to a file of low: the high voxels, ZYX, by which its high image is moved")
         if self.factor is not None and not self.low:
             raise ValueError("factor says how many times finer high is than low, and there are no low files")
         if self.grey_range is not None and self.grey_range[0] >= self.grey_range[1]:

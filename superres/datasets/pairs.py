@@ -1,24 +1,24 @@
-"""Real pairs of low and high: whether they fit, on which grey scale they are, how far they are shifted.
+"""Real pairs of low and high: how they are opened, whether they fit, on which grey scale they are.
 
-Images of a pair are usually stretched differently, and a shift of half a voxel costs more than any net gains. Both are
-measured here, and nothing is warped.
+Images of a pair are usually stretched differently, and a shift of half a voxel costs more than any net gains. The grey
+scale is fitted here; the shift is measured by `superres.datasets.registration`, stated in the manifest, and applied
+whenever a pair is opened.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
-from scipy.ndimage import shift as move
-from scipy.signal.windows import tukey
-from skimage.registration import phase_cross_correlation
 
+from superres.datasets.acquisition import Acquisition
+from superres.datasets.alignment import bin_voxels
+from superres.datasets.moved import move_pair
 from superres.errors import InputError
-from superres.volumes import Volume
+from superres.volumes import Volume, open_volume
 
 Triple = tuple[int, int, int]
 
@@ -27,29 +27,71 @@ _SMOOTHING = 2.0
 # Share of the pixels, those that fit worst, that the second fit leaves out: hot pixels, dust. More would leave out the
 # structure of sparse images.
 _OUTLIERS = 1e-3
-# Registration to a hundredth of a voxel, and the share of every axis that the window tapers off.
-_UPSAMPLING = 100
-_TAPER = 0.5
-# The window draws the measured shift towards 0, so high is moved and measured again until this is left, or so often.
-_SHIFT_LEFT = 0.02
-_ROUNDS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class PairFit:
-    """How the middle plane of `high` lies on `low`.
+def open_pair(acquisition: Acquisition, index: int, *, factor: Triple) -> tuple[Volume, Volume]:
+    """Open a real pair of an acquisition as it is used: moved by the shift that the manifest states, if it states one.
 
     Parameters
     ----------
-    gain, offset : float
-        ``high * gain + offset`` is on the grey scale of `low`.
-    shift : tuple of float
-        Y, X in high-resolution voxels by which `high` must be moved to lie on `low`.
-    """
+    acquisition : Acquisition
+        With low images.
+    index : int
+        Which of its files.
+    factor : tuple of int
+        Upscaling along Z, Y, X.
 
-    gain: float
-    offset: float
-    shift: tuple[float, float]
+    Returns
+    -------
+    tuple of Volume
+        `low` and `high`, `high` exactly `factor` times as large.
+
+    Raises
+    ------
+    InputError
+        When a file cannot be read, or the two do not fit.
+    """
+    low = open_volume(acquisition.low[index], axes=acquisition.axes)
+    high = open_volume(acquisition.high[index], axes=acquisition.axes)
+    shift = acquisition.shift_of(index)
+    if shift is not None:
+        return move_pair(low, high, factor=factor, shift=shift)
+    check_pair(low, high, factor=factor)
+    return low, high
+
+
+def match_intensity(low: NDArray[Any], high: NDArray[Any], factor: Sequence[int]) -> tuple[float, float]:
+    """Find the gain and offset that bring a finer `high` to the grey scale of `low`.
+
+    The one way in which pairs are matched, in training and in evaluation: one gain and offset per file and channel, as
+    files may have been stretched separately.
+
+    Parameters
+    ----------
+    low : ndarray, (z, y, x)
+        One channel.
+    high : ndarray, (z * fz, y * fy, x * fx)
+        The same field.
+    factor : sequence of int
+        Upscaling along Z, Y, X.
+
+    Returns
+    -------
+    tuple of float
+        ``(gain, offset)``, as `fit_intensity`.
+
+    Raises
+    ------
+    InputError
+        When the shapes do not fit, or `high` is constant.
+    """
+    expected = tuple(n * f for n, f in zip(low.shape, factor, strict=True))
+    if high.shape != expected:
+        raise InputError(
+            f"high image of shape {_times(high.shape)} for a low image of shape {_times(low.shape)}; at factor "
+            f"{list(factor)} it must be {_times(expected)}"
+        )
+    return fit_intensity(low, bin_voxels(high, factor))
 
 
 def fit_intensity(low: NDArray[Any], high: NDArray[Any]) -> tuple[float, float]:
@@ -90,41 +132,6 @@ def fit_intensity(low: NDArray[Any], high: NDArray[Any]) -> tuple[float, float]:
     return gain, offset
 
 
-def measure_shift(low: NDArray[Any], high: NDArray[Any]) -> tuple[float, ...]:
-    """Measure by how much `high` must be moved to lie on `low`, to about a fiftieth of a voxel.
-
-    Cross-correlation under a Tukey window, without phase normalisation, which noise would defeat. Content that moves by
-    more than about a quarter of the image is not found.
-
-    Parameters
-    ----------
-    low, high : ndarray, (y, x) or (z, y, x)
-        One channel of a pair on the same grid: a finer `high` is binned to the grid of `low` first.
-
-    Returns
-    -------
-    tuple of float
-        One number per axis, in voxels; 0 along axes of length 1. ``scipy.ndimage.shift(high, shift)`` lies on `low`.
-
-    Raises
-    ------
-    InputError
-        When the shapes differ, or an image is constant or holds NaN.
-    """
-    _require_same_shape(low, high)
-    fixed, moving = (_registrable(image, name) for image, name in ((low, "low"), (high, "high")))
-    window = _window(fixed.shape)
-    shift = np.zeros(fixed.ndim)
-    for _ in range(_ROUNDS):
-        moved = move(moving, shift, order=3, mode="nearest") if shift.any() else moving
-        left = _correlate((fixed - fixed.mean()) * window, (moved - moved.mean()) * window)
-        shift += left
-        if np.abs(left).max() <= _SHIFT_LEFT:
-            break
-    found = iter(shift)
-    return tuple(float(next(found)) if size > 1 else 0.0 for size in low.shape)
-
-
 def check_pair(low: Volume, high: Volume, *, factor: Triple) -> None:
     """Refuse a pair whose volumes cannot show the same field at this factor; only shapes are looked at.
 
@@ -135,41 +142,25 @@ def check_pair(low: Volume, high: Volume, *, factor: Triple) -> None:
     """
     expected = (*low.shape[:2], *(size * f for size, f in zip(low.shape[2:], factor, strict=True)))
     if high.shape != expected:
+        fitting = factor_between(low.shape[2:], high.shape[2:])
+        if fitting is not None and fitting != tuple(factor):
+            wanted = ",".join(str(f) for f in fitting)
+            raise InputError(
+                f"{high.source}: [{wanted}] times as large along Z, Y, X as {low.source}, but factor is "
+                f"{list(factor)}; give --set factor=[{wanted}], or a model of that factor"
+            )
         raise InputError(
             f"{high.source}: shape {_times(high.shape)} (TCZYX) does not go with {low.source}, shape "
             f"{_times(low.shape)}; at factor {list(factor)} it must be {_times(expected)}: crop the images, or give "
-            "the factor of this pair"
+            "the factor of this pair, or have the overlap measured with 'superres data register'"
         )
 
 
-def fit_pair(low: Volume, high: Volume, *, factor: Triple, channel: int = 0) -> PairFit:
-    """Fit grey scale and shift of a pair on its middle plane at the first time point.
-
-    Parameters
-    ----------
-    low, high : Volume
-        A real pair, checked as by `check_pair`.
-    factor : tuple of int
-        Upscaling along Z, Y, X.
-    channel : int
-        Which channel.
-
-    Raises
-    ------
-    InputError
-        When the shapes do not fit the factor, or the plane is constant or holds NaN.
-    """
-    check_pair(low, high, factor=factor)
-    fz, fy, fx = factor
-    z = low.shape[2] // 2
-    everything = slice(None)
-    recorded = low.read(t=0, c=channel, z=slice(z, z + 1), y=everything, x=everything)[0]
-    sharp = high.read(t=0, c=channel, z=slice(z * fz, (z + 1) * fz), y=everything, x=everything)
-    y, x = recorded.shape
-    binned = sharp.astype(np.float64).reshape(fz, y, fy, x, fx).mean(axis=(0, 2, 4))
-    gain, offset = fit_intensity(recorded, binned)
-    down, right = measure_shift(recorded, binned)
-    return PairFit(gain, offset, (down * fy, right * fx))
+def factor_between(small: tuple[int, ...], large: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return by which whole factors one shape is larger than another, axis by axis; None when there are none."""
+    if len(small) != len(large) or any(a == 0 or b % a for a, b in zip(small, large, strict=True)):
+        return None
+    return tuple(b // a for a, b in zip(small, large, strict=True))
 
 
 def _require_same_shape(low: NDArray[Any], high: NDArray[Any]) -> None:
@@ -199,31 +190,3 @@ def _line(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]
     middle = x - x.mean()
     gain = float(middle @ (y - y.mean()) / (middle @ middle))
     return gain, float(y.mean() - gain * x.mean())
-
-
-def _registrable(image: NDArray[Any], name: str) -> NDArray[np.float64]:
-    """Drop axes of length 1, along which nothing can be registered."""
-    values = np.squeeze(image).astype(np.float64)
-    if values.size == 0 or not np.isfinite(values).all() or np.ptp(values) == 0:
-        raise InputError(
-            f"{name} image of a pair is empty, constant or holds NaN; expected structure to register by: leave this "
-            "pair out of the manifest"
-        )
-    return values
-
-
-def _window(shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Taper the borders off; the images' means must be subtracted first, else the window were their main structure."""
-    window = np.ones(shape)
-    for axis, size in enumerate(shape):
-        along = [1] * len(shape)
-        along[axis] = size
-        window *= tukey(size, _TAPER).reshape(along)
-    return window
-
-
-def _correlate(fixed: NDArray[np.float64], moving: NDArray[np.float64]) -> NDArray[np.float64]:
-    found, _, _ = phase_cross_correlation(  # type: ignore[no-untyped-call]
-        fixed, moving, normalization=None, upsample_factor=_UPSAMPLING
-    )
-    return np.asarray(found, dtype=np.float64)

@@ -10,7 +10,6 @@ import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from superres.config import Augment, IntensityRule
 from superres.datasets.manifest import Acquisition
-from superres.datasets.pairs import check_pair, fit_intensity
+from superres.datasets.pairs import match_intensity, open_pair
 from superres.errors import InputError
 from superres.volumes import Intensity, Volume, measure_intensity, open_volume
 
@@ -122,10 +121,9 @@ def open_sources(
     skipped: list[str] = []
     for acquisition in acquisitions:
         found: list[Source] = []
-        for index, path in enumerate(acquisition.high):
-            low = acquisition.low[index] if acquisition.low else None
+        for index in range(len(acquisition.high)):
             try:
-                found += _open_image(acquisition, path, low, factor=factor, rule=rule)
+                found += _open_image(acquisition, index, factor=factor, rule=rule)
             except _Unusable as reason:
                 skipped.append(f"{acquisition.id}: {reason}")
         voxels = sum(math.prod(source.high.shape[-3:]) * source.high.shape[0] for source in found)
@@ -141,11 +139,11 @@ class _Unusable(Exception):
     """An image that is left out, with the reason."""
 
 
-def _open_image(
-    acquisition: Acquisition, path: Path, low_path: Path | None, *, factor: Triple, rule: IntensityRule
-) -> list[Source]:
-    high = open_volume(path, axes=acquisition.axes)
-    if low_path is None:
+def _open_image(acquisition: Acquisition, index: int, *, factor: Triple, rule: IntensityRule) -> list[Source]:
+    low: Volume | None
+    if not acquisition.low:
+        path = acquisition.high[index]
+        high = open_volume(path, axes=acquisition.axes)
         if min(high.shape[-2] // factor[1], high.shape[-1] // factor[2]) < 1:
             raise InputError(
                 f"{path}: {high.shape[-2]} x {high.shape[-1]} voxels (Y, X) are fewer than the factor {list(factor)}; "
@@ -154,8 +152,7 @@ def _open_image(
         low = None
         intensities = _measure(high, rule, factor)
     else:
-        low = open_volume(low_path, axes=acquisition.axes)
-        check_pair(low, high, factor=factor)
+        low, high = open_pair(acquisition, index, factor=factor)
         intensities = _measure(low, rule, (1, 1, 1))
     voxel_size = acquisition.voxel_size if any(acquisition.voxel_size) else high.voxel_size
     sources = []
@@ -188,12 +185,11 @@ def _measure(volume: Volume, rule: IntensityRule, factor: Triple) -> tuple[Inten
 
 def _match(low: Volume, high: Volume, channel: int, factor: Triple) -> tuple[float, float]:
     """Fit gain and offset that bring the middle plane of `high` to the grey scale of `low`."""
-    z = high.shape[2] // 2
-    plane = _read(high, 0, channel, z).astype(np.float64)
-    fy, fx = factor[1:]
-    y, x = plane.shape[0] // fy, plane.shape[1] // fx
-    binned = plane[: y * fy, : x * fx].reshape(y, fy, x, fx).mean(axis=(1, 3))
-    return fit_intensity(_read(low, 0, channel, z).astype(np.float64)[:y, :x], binned)
+    z = low.shape[2] // 2
+    fz = factor[0]
+    everything = slice(None)
+    sharp = high.read(t=0, c=channel, z=slice(z * fz, (z + 1) * fz), y=everything, x=everything)
+    return match_intensity(_read(low, 0, channel, z)[None], sharp, factor)
 
 
 def _weighted(source: Source, voxels: int) -> Source:

@@ -63,7 +63,7 @@ def degrade(
     x = high
     for step in steps:
         if step.blur is not None:
-            x = _blur(x, blur_sigmas(step.blur, x, generator, voxel_sizes))
+            x = _blur(x, step.blur, generator, voxel_sizes)
         elif step.downsample is not None:
             x = downsample(x, step.downsample, factor[1:])
         elif step.poisson is not None:
@@ -155,9 +155,18 @@ def blur_sigmas(blur: Blur, x: Tensor, generator: Generator, voxel_sizes: VoxelS
     return micrometre / torch.tensor(sizes, dtype=torch.float32, device=x.device)
 
 
-def _blur(x: Tensor, sigmas: Tensor) -> Tensor:
-    """Blur each image by its own Gaussian, (n, 2) voxels along Y and X; edge voxels are repeated."""
-    return filter_separably(x, blur_taps(sigmas))
+def _blur(x: Tensor, blur: Blur, generator: Generator, voxel_sizes: VoxelSizes | None) -> Tensor:
+    """Blur each image by its own Gaussian, and its light out of focus by a wider one; edge voxels are repeated."""
+    sharp = filter_separably(x, blur_taps(blur_sigmas(blur, x, generator, voxel_sizes)))
+    if blur.haze[1] == 0:  # draws nothing, so that a blur without haze makes of a seed what it always made
+        return sharp
+    share, sigmas = haze_of(blur, x, generator)
+    return (1 - share) * sharp + share * filter_separably(x, blur_taps(sigmas))
+
+
+def haze_of(blur: Blur, x: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Return the share of the light out of focus, (n, 1, 1, 1), and its sigma in voxels along Y and X, (n, 2)."""
+    return _draw(blur.haze, x, generator), _draw(blur.haze_sigma, x, generator).view(-1, 1).expand(-1, 2)
 
 
 def blur_taps(sigmas: Tensor) -> Tensor:

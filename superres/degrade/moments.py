@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from superres.config import Blur, DegradeStep, LineJitter, Poisson, ReadNoise
-from superres.degrade.chain import VoxelSizes, blur_sigmas, blur_taps, downsample, filter_separably, middle
+from superres.degrade.chain import VoxelSizes, blur_sigmas, blur_taps, downsample, filter_separably, haze_of, middle
 from superres.errors import ConfigError
 
 
@@ -67,7 +67,22 @@ def moments(
 def _blurred(mean: Tensor, variance: Tensor, blur: Blur, voxel_sizes: VoxelSizes | None) -> tuple[Tensor, Tensor]:
     generator = torch.Generator(mean.device)  # the ranges are single values: nothing is drawn from it
     taps = blur_taps(blur_sigmas(blur, mean, generator, voxel_sizes))
-    return filter_separably(mean, taps), filter_separably(variance, taps**2)
+    if blur.haze[1] == 0:
+        return filter_separably(mean, taps), filter_separably(variance, taps**2)
+    share, sigmas = haze_of(blur, mean, generator)
+    wide = blur_taps(sigmas)
+    both = _cut(taps, wide) * _cut(wide, taps)
+    # The square of a sum of two filters is the sum of their squares and twice their product, each of them separable.
+    parts = ((1 - share) ** 2, taps**2), (share**2, wide**2), (2 * share * (1 - share), both)
+    spread = torch.stack([weight * filter_separably(variance, squared) for weight, squared in parts]).sum(dim=0)
+    return (1 - share) * filter_separably(mean, taps) + share * filter_separably(mean, wide), spread
+
+
+def _cut(taps: Tensor, other: Tensor) -> Tensor:
+    """Return the middle of taps, as long as the shorter of two filters."""
+    length = min(taps.shape[-1], other.shape[-1])
+    start = (taps.shape[-1] - length) // 2
+    return taps[..., start : start + length]
 
 
 def _downsampled(mean: Tensor, variance: Tensor, how: str, factor: tuple[int, int]) -> tuple[Tensor, Tensor]:

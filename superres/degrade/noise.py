@@ -7,7 +7,6 @@ offset and read noise apart only where a dark frame or an empty area shows one o
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +23,7 @@ _WHITE_LAGS = np.array([-2 / 3, 1 / 6])
 _SMOOTHING = 1.5  # voxels; local level
 _FLAT_SHARE = 0.6
 _BINS = 40
+_STRATA = 12
 _FEWEST = 100  # pixels in a bin
 _MAD_TO_SD = 1.4826
 # Pixels at the very ends of the scale: more than this share of a bin, and the bin has lost variance by clipping.
@@ -113,10 +113,7 @@ def noise_of_image(image: NDArray[Any]) -> NoiseModel:
         When the image is too small, constant or holds NaN.
     """
     values = _checked(image)
-    level = _local_level(values)
-    steepness = np.hypot(np.gradient(level, axis=-1), np.gradient(level, axis=-2))
-    flat = steepness <= np.quantile(steepness, _FLAT_SHARE)
-    residual = convolve1d(convolve1d(values, _SECOND_DIFFERENCE, axis=-1), _SECOND_DIFFERENCE, axis=-2)
+    level, residual, flat = _flat_residual(values)
     clipped = _clipped(values)
     bins = _bins(level[flat])
     points = _points(level[flat], residual[flat], clipped[flat], bins, robust=True)
@@ -132,6 +129,26 @@ def noise_correlation(residual: NDArray[np.float64], flat: NDArray[np.bool_]) ->
         lags = np.array([_lag(residual, axis, step, flat) for step in (1, 2)])
         excess.append(float((lags - _WHITE_LAGS)[0]))
     return excess[0], excess[1]
+
+
+def noise_autocorrelation(image: NDArray[Any], lags: int = 6) -> NDArray[np.float64]:
+    """Return how noise correlates with that of voxels further on, beyond white noise: 0 for a plain detector.
+
+    Parameters
+    ----------
+    image : ndarray, (..., y, x)
+        Grey levels, one channel.
+
+    Returns
+    -------
+    ndarray
+        float64, (2, lags), along Y and X, at 1, 2, ... voxels; of second differences in the flattest parts.
+    """
+    _, residual, flat = _flat_residual(_checked(image))
+    white = np.zeros(max(lags, 2))
+    white[:2] = _WHITE_LAGS
+    found = [[_lag(residual, axis, step, flat) for step in range(1, lags + 1)] for axis in (-2, -1)]
+    return np.array(found) - white[:lags]
 
 
 def dark_level(image: NDArray[Any]) -> float:
@@ -166,6 +183,30 @@ def _checked(image: NDArray[Any]) -> NDArray[np.float64]:
     return values
 
 
+def _flat_residual(
+    values: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Return local level, second differences along both axes, and where the level is flattest."""
+    level = _local_level(values)
+    flat = _flat(level)
+    residual = convolve1d(convolve1d(values, _SECOND_DIFFERENCE, axis=-1), _SECOND_DIFFERENCE, axis=-2)
+    return level, residual, flat
+
+
+def _flat(level: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Mark the flattest parts; of every grey level, where those of the whole image are nothing but background."""
+    steepness = np.hypot(np.gradient(level, axis=-1), np.gradient(level, axis=-2))
+    flat = steepness <= np.quantile(steepness, _FLAT_SHARE)
+    (low, high), (flat_low, flat_high) = (np.quantile(part, [0.001, 0.999]) for part in (level, level[flat]))
+    if flat_high - flat_low >= (high - low) / 2:
+        return np.asarray(flat)
+    stratum = np.clip((level - low) / (high - low) * _STRATA, 0, _STRATA - 1).astype(np.intp)
+    limits = np.zeros(_STRATA)
+    for number in np.unique(stratum):
+        limits[number] = np.quantile(steepness[stratum == number], _FLAT_SHARE)
+    return np.asarray(steepness <= limits[stratum])
+
+
 def _local_level(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Average the noise away without flattening peaks: a Gaussian whose error of second order is taken back.
 
@@ -178,13 +219,21 @@ def _local_level(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return level
 
 
+def clipped_ends(values: NDArray[Any]) -> tuple[float | None, float | None]:
+    """Return the lowest and the highest grey level where they were reached too often to be chance, None elsewhere."""
+    ends = []
+    for end in (float(values.min()), float(values.max())):
+        reached = int(np.count_nonzero(values == end))
+        ends.append(end if reached > max(10, 1e-4 * values.size) else None)
+    return ends[0], ends[1]
+
+
 def _clipped(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Mark voxels at the ends of the scale that were reached too often to be chance."""
     marked = np.zeros(values.shape, dtype=bool)
-    for end in (values.min(), values.max()):
-        at_end = values == end
-        if np.count_nonzero(at_end) > max(10, 1e-4 * values.size):
-            marked |= at_end
+    for end in clipped_ends(values):
+        if end is not None:
+            marked |= values == end
     return marked
 
 
@@ -205,9 +254,13 @@ def _points(
     order = np.argsort(level, kind="stable")
     edges = np.searchsorted(level[order], bins)
     points = []
-    for start, stop in itertools.pairwise(edges):
-        chosen = order[start:stop]
-        if len(chosen) < _FEWEST or clipped[chosen].mean() > _CLIPPED_SHARE:
+    first = int(edges[0])
+    for stop in edges[1:].tolist():
+        chosen = order[first:stop]
+        if len(chosen) < _FEWEST:  # sparse levels are taken together with their neighbours
+            continue
+        first = stop
+        if clipped[chosen].mean() > _CLIPPED_SHARE:
             continue
         values = residual[chosen]
         spread = _MAD_TO_SD * float(np.median(np.abs(values))) if robust else float(values.std())

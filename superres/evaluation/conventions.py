@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import json
 import platform
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,7 @@ def describe_run(
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": _versions(),
         "settings": config.model_dump(mode="json"),
+        "command": command(config),
         "model": None if config.model is None or header is None else _model(config.model, header),
         "manifests": [{"name": m.name, "path": str(m.path), "sha256": m.sha256} for m in manifests],
         "split": config.split,
@@ -108,6 +111,19 @@ def describe_run(
         "baselines": _baselines(methods),
         "micro_ssim_factors": dict(micro_ssim_factors),
     }
+
+
+def command(config: EvaluateConfig) -> str:
+    """Return what to type to make the same report again, relative to the same folder."""
+    settings = config.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+    manifests, model = settings.pop("manifests"), settings.pop("model", None)
+    words = ["superres", "evaluate", *([model] if model else [])]
+    for manifest in manifests:
+        words += ["--manifest", manifest]
+    words += ["--out", "report"]
+    for name, value in settings.items():
+        words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+    return shlex.join(words)
 
 
 def _baselines(methods: Sequence[str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ Numbers only; `superres.evaluation.figures` draws them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,9 @@ class Exhibit:
         Of the spectra, in cycles per high voxel.
     spectra : mapping
         Name to mean power at `frequencies`.
+    deviations : mapping
+        Name to float32 (y, x) on the low grid, the same window: how far the degraded plane is from the recording, in
+        standard deviations of its noise; empty where it is not known how recordings come about.
     """
 
     label: str
@@ -58,6 +61,14 @@ class Exhibit:
     levels: tuple[float, float]
     frequencies: NDArray[np.float64]
     spectra: Mapping[str, NDArray[np.float64]]
+    deviations: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    @property
+    def error_limit(self) -> float:
+        """Grey levels at which error maps are saturated: what a hundredth of the interpolation's errors exceed."""
+        plain = self.crops.get("bicubic", self.crops.get("input", self.crops["truth"]))
+        limit = float(np.percentile(np.abs(plain - self.crops["truth"]), 99))
+        return limit if limit > 0 else 1.0
 
 
 def make_exhibit(
@@ -68,6 +79,7 @@ def make_exhibit(
     factor: Triple,
     crop: tuple[int, int],
     pixel_size: float | None,
+    deviations: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> Exhibit:
     """Cut the same window out of every plane and measure spectra.
 
@@ -79,11 +91,14 @@ def make_exhibit(
         Shown methods and ``"truth"``, (y * fy, x * fx) each.
     crop : tuple of int
         High voxels left out at every border of spectra and window.
+    deviations : mapping, optional
+        Of whole planes; see `Exhibit`.
     """
     truth = planes["truth"]
     _, fy, fx = factor
     (y, x), (height, width) = choose_window(truth, factor=(fy, fx), crop=crop)
-    crops = {"low": low[y // fy : (y + height) // fy, x // fx : (x + width) // fx]}
+    coarse = (slice(y // fy, (y + height) // fy), slice(x // fx, (x + width) // fx))
+    crops = {"low": low[coarse]}
     crops |= {name: plane[y : y + height, x : x + width] for name, plane in planes.items()}
     black, white = (float(level) for level in np.percentile(crops["truth"], _DISPLAY_PERCENTILES))
     spectra = {name: radial_spectrum(inner(plane, crop)) for name, plane in planes.items()}
@@ -97,6 +112,7 @@ def make_exhibit(
         levels=(black, white if white > black else black + 1.0),
         frequencies=spectra["truth"][0],
         spectra={name: power for name, (_, power) in spectra.items()},
+        deviations={name: plane[coarse] for name, plane in (deviations or {}).items()},
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 _WIDTH, _HEIGHT = 640, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 14, 34, 46
+_RED, _BLUE = np.array([178.0, 24.0, 43.0]), np.array([33.0, 102.0, 172.0])
 _CHARACTER = 7.0  # mean width of a legend character in SVG units
 
 
@@ -48,8 +49,22 @@ def png_uri(image: NDArray[Any], levels: tuple[float, float]) -> str:
     """
     black, white = levels
     share = np.nan_to_num((image.astype(np.float64) - black) / (white - black), nan=0.0, posinf=1.0, neginf=0.0)
-    grey = np.rint(np.clip(share, 0.0, 1.0) * 255).astype(np.uint8)
-    content: bytes = iio.imwrite("<bytes>", grey, extension=".png")
+    return _uri(np.rint(np.clip(share, 0.0, 1.0) * 255).astype(np.uint8))
+
+
+def difference_uri(image: NDArray[Any], limit: float) -> str:
+    """Return signed values, (y, x), as a data URI: white at 0, red towards `limit`, blue towards its negative.
+
+    NaN is shown as grey.
+    """
+    share = np.clip(image.astype(np.float64) / limit, -1.0, 1.0)
+    ends = np.where(share[..., None] >= 0, _RED, _BLUE)
+    colour = 255 + np.abs(share[..., None]) * (ends - 255.0)
+    return _uri(np.rint(np.where(np.isnan(colour), 128.0, colour)).astype(np.uint8))
+
+
+def _uri(picture: NDArray[np.uint8]) -> str:
+    content: bytes = iio.imwrite("<bytes>", picture, extension=".png")
     return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
 
 

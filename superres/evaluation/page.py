@@ -23,7 +23,10 @@ small { color: var(--soft); font-weight: 400; }
   padding: 12px 16px; }
 .card span, .card em { display: block; font-size: 13px; font-style: normal; color: var(--soft); }
 .card strong { display: block; font-size: 24px; font-weight: 650; line-height: 1.4; }
-.verdict { margin: 12px 0 0; max-width: 900px; }
+.first { display: grid; grid-template-columns: minmax(0, 3fr) minmax(0, 2fr); gap: 0 40px; align-items: start; }
+.first .compare { margin: 20px 0 0; max-width: 440px; }
+.words { margin: 20px 0 0; padding: 0 0 0 20px; max-width: 980px; font-size: 16px; }
+.words li { margin: 6px 0; }
 .warnings { margin: 20px 0 0; padding: 10px 16px; border: 1px solid #e5c56b; border-left-width: 4px;
   border-radius: 4px; background: #fdf8e8; font-size: 14px; overflow-wrap: anywhere; }
 .warnings ul { margin: 4px 0 0; padding-left: 20px; }
@@ -50,6 +53,20 @@ figure { margin: 0; }
 .view i { position: absolute; left: 0; right: 0; }
 .view i::before { left: 0; }
 .view i::after { right: 0; }
+.crops span { display: block; }
+.compare { max-width: 760px; margin: 8px 0 16px; }
+.compare .view { overflow: hidden; cursor: col-resize; touch-action: none; user-select: none; }
+.compare img { position: absolute; inset: 0; height: 100%; }
+.compare img.right { clip-path: inset(0 0 0 var(--x)); }
+.compare b { position: absolute; top: 0; bottom: 0; left: var(--x); width: 2px; margin-left: -1px;
+  background: var(--accent); }
+.tools { display: flex; gap: 12px; align-items: center; padding: 6px 0; }
+.tools input { flex: 1; accent-color: var(--accent); }
+.tools select { font: inherit; font-size: 13px; padding: 2px 4px; }
+.rank { font-size: 13px; padding: 1px 8px; border-radius: 9px; background: var(--panel); color: var(--soft); }
+summary { cursor: pointer; margin: 16px 0 0; font-weight: 600; }
+pre { background: var(--panel); border: 1px solid var(--rule); border-radius: 4px; padding: 10px 14px;
+  white-space: pre-wrap; overflow-wrap: anywhere; font-size: 13px; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(480px, 1fr)); gap: 16px 32px;
   margin: 16px 0; }
 .charts figcaption { font-weight: 600; font-size: 14px; }
@@ -59,11 +76,33 @@ figure { margin: 0; }
 .chart .axis { stroke: #6b747d; fill: none; }
 .chart .grid { stroke: #e6e9ec; fill: none; }
 .chart .mark { stroke: #9aa3ad; stroke-dasharray: 3 3; fill: none; }
-section { break-inside: avoid; }
+figure, .cards, tr { break-inside: avoid; }
+h2, h3 { break-after: avoid; }
 dl { display: grid; grid-template-columns: 180px minmax(0, 1fr); gap: 6px 20px; font-size: 14px; }
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; }
-@media (max-width: 760px) { body { padding: 20px 16px; } .tables, .charts { grid-template-columns: minmax(0, 1fr); } }
+@media (max-width: 760px) { body { padding: 20px 16px; }
+  .first, .tables, .charts { grid-template-columns: minmax(0, 1fr); } }
+@media print { body { max-width: none; padding: 0; font-size: 11px; } .compare, .tools { display: none; }
+  .tables, .charts { grid-template-columns: repeat(2, minmax(0, 1fr)); } .scroll { overflow: visible; }
+  * { -webkit-print-color-adjust: exact; print-color-adjust: exact; } }
+"""
+
+# The pictures under a slider are those of the page; without scripts the page loses the sliders only.
+_SCRIPT = """
+for (const box of document.querySelectorAll('.compare')) {
+  const find = (what) => box.querySelector(what), view = find('.view'), range = find('input');
+  const show = () => { for (const side of ['left', 'right'])
+    find('img.' + side).src = document.getElementById(box.dataset.key + '-' + find('select.' + side).value).src; };
+  const move = (share) => { range.value = share; box.style.setProperty('--x', share + '%'); };
+  for (const select of box.querySelectorAll('select')) select.onchange = show;
+  range.oninput = () => move(range.value);
+  view.onpointermove = view.onpointerdown = (event) => { if (event.buttons) {
+    const frame = view.getBoundingClientRect(); event.preventDefault();
+    move(Math.min(100, Math.max(0, 100 * (event.clientX - frame.left) / frame.width))); } };
+  show();
+}
+addEventListener('beforeprint', () => { for (const one of document.querySelectorAll('details')) one.open = true; });
 """
 
 _MINUS = "\N{MINUS SIGN}"
@@ -74,7 +113,7 @@ def page(title: str, body: str) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n{body}\n<script>{_SCRIPT}</script></body></html>\n"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from superres.datasets.pairs import factor_between
 from superres.errors import InputError
 
 
@@ -60,13 +61,6 @@ def grid_message(truth: tuple[int, ...], prediction: tuple[int, ...]) -> str:
     if surplus is not None:
         return f"{found}: the prediction is {_times(surplus)} times as large, so its factor is too large by that much"
     return f"{found}: no whole factor lies between them; crop both to the same field"
-
-
-def factor_between(small: tuple[int, ...], large: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Return by which whole factors one shape is larger than another, axis by axis; None when there are none."""
-    if len(small) != len(large) or any(a == 0 or b % a for a, b in zip(small, large, strict=True)):
-        return None
-    return tuple(b // a for a, b in zip(small, large, strict=True))
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -14,11 +14,12 @@ from superres.config import DegradeStep, IntensityRule, check_degrade
 from superres.datasets import Acquisition, Manifest, load_manifest, refuse_duplicates
 from superres.errors import ConfigError, InputError, ModelFileError
 from superres.evaluation.bench import prepare_bench
+from superres.evaluation.controls import Control, negative_controls
 from superres.evaluation.conventions import describe_run
 from superres.evaluation.report import write_report
 from superres.evaluation.results import MODEL, Evaluation, gains_over, mean_over_acquisitions
 from superres.evaluation.rivals import budget_warnings, describe_net, read_headers
-from superres.evaluation.sampling import Sample, Setup, draw_samples
+from superres.evaluation.sampling import Sample, Setup, draw_samples, misregistered
 from superres.evaluation.scoring import Run, Scored, score_acquisition, with_micro_ssim
 from superres.evaluation.settings import EvaluateConfig
 from superres.evaluation.stopwatch import Stopwatch
@@ -47,7 +48,7 @@ def evaluate(config: EvaluateConfig, out: Path, *, progress: ProgressCallback = 
     config : EvaluateConfig
         What is scored. Without a model only baselines are, and `factor` must be given.
     out : Path
-        Folder for ``report.json`` and ``report.html``; those that lie there are replaced.
+        Folder for ``report.html``, ``.json``, ``.md`` and ``.csv``; those that lie there are replaced.
 
     Raises
     ------
@@ -65,7 +66,8 @@ def evaluate(config: EvaluateConfig, out: Path, *, progress: ProgressCallback = 
     bench = prepare_bench(config, setup, manifests, [entry for _, entry in entries], rivals, progress)
     headers = rivals if header is None else rivals | {MODEL: header}
     chosen = [_Chosen(name, entry, _trained_on(headers, name, entry)) for name, entry in entries]
-    watch = Stopwatch(bench.runs | _model_runs(config))
+    predictor = None if config.model is None else load_model(config.model, config.device)
+    watch = Stopwatch(bench.runs | _model_runs(config, predictor))
     scored, skipped = _score_all(chosen, bench.setup, watch.runs, progress)
     results, factors = with_micro_ssim(scored)
     conventions = describe_run(
@@ -89,9 +91,36 @@ def evaluate(config: EvaluateConfig, out: Path, *, progress: ProgressCallback = 
         mean=mean_over_acquisitions(results, tuple(watch.runs)),
         gains={} if header is None else gains_over(results, (*bench.methods, *rivals)),
         conventions=conventions,
+        controls=()
+        if predictor is None or header is None
+        else _controls(predictor, _steps(config, header), config.seed),
     )
     write_report(evaluation, [one.exhibit for one in scored])
     return evaluation
+
+
+def control(model: Path, *, device: str = "auto", seed: int = 0) -> tuple[Control, ...]:
+    """Give a model recordings without structure, made by the degradation that it was trained with; needs no images.
+
+    Raises
+    ------
+    ModelFileError
+        When the model file cannot be read, or tells of no noise, as after a training with real pairs.
+    """
+    header = read_model_header(model)
+    found = _controls(load_model(model, device), _steps_of(header, model), seed)
+    if not found:
+        raise ModelFileError(
+            f"{model}: trained without simulated noise, so recordings without structure cannot be made for it; "
+            "recordings of an empty field, upscaled with it, show the same"
+        )
+    return found
+
+
+def _controls(predictor: Predictor, steps: tuple[DegradeStep, ...], seed: int) -> tuple[Control, ...]:
+    """Give the model recordings without structure, where it is known what noise recordings have."""
+    is_noisy = any(step.poisson is not None or step.read_noise is not None for step in steps)
+    return negative_controls(predictor, steps, seed=seed) if is_noisy else ()
 
 
 def plan(config: EvaluateConfig, header: ModelHeader | None, *, acquisitions: Sequence[Acquisition]) -> Setup:
@@ -110,9 +139,7 @@ def plan(config: EvaluateConfig, header: ModelHeader | None, *, acquisitions: Se
             f"{config.model}: the model upscales by {list(header.factor)}, but factor is {list(factor)}; leave factor "
             "out of the settings"
         )
-    steps = config.degrade
-    if steps is None:
-        steps = () if header is None else _steps_of(header, config.model)
+    steps = _steps(config, header)
     needy = [acquisition.id for acquisition in acquisitions if not acquisition.low]
     if needy and not steps:
         raise ConfigError(
@@ -132,6 +159,13 @@ def plan(config: EvaluateConfig, header: ModelHeader | None, *, acquisitions: Se
         seed=config.seed,
         whole_stacks=factor[0] > 1 or (header is not None and header.receptive_radius[0] > 0),
     )
+
+
+def _steps(config: EvaluateConfig, header: ModelHeader | None) -> tuple[DegradeStep, ...]:
+    """Return how low images are made: as the settings say, or else as in the model's training."""
+    if config.degrade is not None:
+        return config.degrade
+    return () if header is None else _steps_of(header, config.model)
 
 
 def _steps_of(header: ModelHeader, path: Path | None) -> tuple[DegradeStep, ...]:
@@ -166,9 +200,10 @@ def _trained_on(headers: Mapping[str, ModelHeader], manifest: str, acquisition: 
     return tuple(name for name, header in headers.items() if knows(header.training))
 
 
-def _model_runs(config: EvaluateConfig) -> dict[str, Run]:
-    models = config.models if config.model is None else {**config.models, MODEL: config.model}
-    return {name: _model_run(load_model(path, config.device)) for name, path in models.items()}
+def _model_runs(config: EvaluateConfig, predictor: Predictor | None) -> dict[str, Run]:
+    """Return the other nets, then the model."""
+    runs = {name: _model_run(load_model(path, config.device)) for name, path in config.models.items()}
+    return runs if predictor is None else runs | {MODEL: _model_run(predictor)}
 
 
 def _model_run(predictor: Predictor) -> Run:
@@ -200,6 +235,7 @@ def _score_all(
             skipped[f"{entry.manifest}/{name}" if name in skipped else name] = "; ".join(left_out) or "no planes"
             continue
         warnings = [f"left out {line}" for line in left_out]
+        warnings += misregistered(entry.acquisition, samples, setup)
         warnings += [
             f"{'the model' if name == MODEL else name} was trained on this acquisition: its figures say nothing about "
             "new images"

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from superres.evaluation.metrics import Scores, mean_scores
 from superres.evaluation.results import MODEL
 
-# Voxels of truth. Pairs that lie further apart measure their registration.
-_MISPLACED = 0.25
 # A slope outside says that grey levels are on another scale, which is no matter of resolution.
 _SAME_SCALE = (0.5, 2.0)
 # Decibel below the limit that noise in truth sets, from where on differences between methods shrink visibly.
@@ -22,12 +20,6 @@ def method_remarks(name: str, planes: Sequence[Scores]) -> list[str]:
     if bad:
         return [f"{name} gave NaN or infinite values on {bad} of {len(planes)} planes"]
     mean, found = mean_scores(planes), []
-    # Interpolation cannot move an image, so what it seems to be moved by is between low and high.
-    if name in ("input", "bicubic") and math.hypot(mean.shift_y, mean.shift_x) > _MISPLACED:
-        found.append(
-            f"{name} fits truth best when moved by {mean.shift_y:+.2f}, {mean.shift_x:+.2f} voxels (Y, X): low and "
-            "high are not registered, and plain scores measure that"
-        )
     if name == MODEL and not _SAME_SCALE[0] <= mean.slope <= _SAME_SCALE[1]:
         found.append(
             f"{name} = {mean.slope:.3g} * truth {mean.intercept:+.4g}: it is on another grey scale, which PSNR and "

@@ -1,4 +1,4 @@
-"""The report: ``report.json`` with every figure and convention, and ``report.html``, one file that needs no other.
+"""The report: ``report.json`` with every figure, ``report.html``, one file that needs no other, Markdown and CSV.
 
 Texts and layout only; figures come from `results`, pictures from `exhibits` by way of `figures`.
 """
@@ -6,7 +6,7 @@ Texts and layout only; figures come from `results`, pictures from `exhibits` by 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,63 +14,72 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from superres.evaluation.comparison import crops, slider
 from superres.evaluation.exhibits import Exhibit
-from superres.evaluation.figures import Line, Mark, line_chart, png_uri
+from superres.evaluation.figures import Line, Mark, line_chart
 from superres.evaluation.page import count, page, setting, signed
+from superres.evaluation.plain_report import report_csv, report_markdown
 from superres.evaluation.results import (
+    FREQUENCIES,
     MODEL,
     AcquisitionResult,
     Evaluation,
     best_methods,
     evaluation_to_json,
-    verdict,
 )
 from superres.evaluation.statistics import Interval
-from superres.evaluation.tables import bounds, detail_table, gain_tables, score_tables
+from superres.evaluation.summary import in_words, ranked, strongest
+from superres.evaluation.tables import bounds, detail_table, gain_tables, score_tables, table
 
 _COLOURS = {
     "low": "#9aa3ad",
     "input": "#7a8490",
     "nearest": "#b3a369",
-    "bilinear": "#c2a5cf",
     "bicubic": "#7a8490",
+    "bilinear": "#c08f8f",
     "lanczos": "#8c6bb1",
     "gaussian": "#2b8a5a",
-    "nlm": "#d6a419",
-    "wiener": "#3aa6a0",
+    "nlm": "#3f8f8f",
+    "wiener": "#5b74c9",
+    "unet": "#b8860b",
     "richardson-lucy": "#2f6fb3",
     MODEL: "#d1480f",
     "truth": "#111111",
 }
-_OTHER_COLOUR = "#b5467e"  # models beside the one that is evaluated
+_OTHER = "#6b4c9a"
 _DECADES_BELOW = 1.5  # that much below the weakest power of truth a spectrum is still drawn
 
 
 def write_report(evaluation: Evaluation, exhibits: Sequence[Exhibit]) -> None:
-    """Write both files, each at once; exhibits go with `evaluation.acquisitions`, in the same order."""
+    """Write all files, each at once; exhibits go with `evaluation.acquisitions`, in the same order."""
     evaluation.data.parent.mkdir(parents=True, exist_ok=True)
     _write(evaluation.data, evaluation_to_json(evaluation))
+    _write(evaluation.data.with_suffix(".csv"), report_csv(evaluation))
+    _write(evaluation.data.with_suffix(".md"), report_markdown(evaluation))
     _write(evaluation.report, report_html(evaluation, exhibits))
 
 
 def report_html(evaluation: Evaluation, exhibits: Sequence[Exhibit]) -> str:
-    """Return the page: headline, tables, acquisitions, conventions."""
+    """Return the page: what it comes to on one screen, then tables, acquisitions, controls, conventions."""
     model = evaluation.conventions["model"]
     name = model["name"] if model else "baselines only"
     sections = [
         f"<h1>Evaluation <small>{escape(name)}</small></h1>",
         _subtitle(evaluation),
+        _first_screen(evaluation, exhibits),
         _headline(evaluation),
-        *(f'<p class="verdict">{escape(line)}</p>' for line in verdict(evaluation)),
         _warnings(evaluation),
         '<h2 id="scores">Scores</h2>',
         '<p class="hint">Mean over the planes of each acquisition; the best of each row is marked.</p>',
         score_tables(evaluation),
         *([gain_tables(evaluation)] if evaluation.gains else []),
+        *([_controls(evaluation)] if evaluation.controls else []),
         "<h2>Acquisitions</h2>",
-        *(_acquisition(r, e, evaluation) for r, e in zip(evaluation.acquisitions, exhibits, strict=True)),
+        *_acquisitions(evaluation, exhibits),
         "<h2>Conventions</h2>",
         _conventions(evaluation),
+        "<h2>To reproduce</h2>",
+        f"<pre>{escape(evaluation.conventions['command'])}</pre>",
     ]
     return page(f"Evaluation of {name}", "\n".join(sections))
 
@@ -92,13 +101,24 @@ def _subtitle(evaluation: Evaluation) -> str:
     )
 
 
+def _first_screen(evaluation: Evaluation, exhibits: Sequence[Exhibit]) -> str:
+    """Say what it comes to, beside the acquisition in the middle of the ranking."""
+    words = f'<ul class="words">{"".join(f"<li>{escape(line)}</li>" for line in in_words(evaluation))}</ul>'
+    if not exhibits:
+        return words
+    order = ranked(evaluation)
+    middle = order[len(order) // 2]
+    name = evaluation.acquisitions[middle].id
+    picture = f'{slider(exhibits[middle], f"a{middle}")}<p class="hint">{escape(name)}: move the line</p>'
+    return f'<div class="first">{words}<div>{picture}</div></div>'
+
+
 def _headline(evaluation: Evaluation) -> str:
     """Show the model's gain over the interpolation and over the strongest baseline."""
     if not evaluation.gains or not evaluation.acquisitions:
         return ""
-    strongest = max(evaluation.gains, key=lambda name: evaluation.mean[name].psnr)
     cards = []
-    for name in dict.fromkeys((evaluation.reference, strongest)):
+    for name in dict.fromkeys((evaluation.reference, strongest(evaluation))):
         psnr, ssim = evaluation.gains[name].psnr.interval, evaluation.gains[name].ssim.interval
         cards.append(_card(f"PSNR over {name}", signed(psnr.mean, 2) + " dB", _interval_words(psnr, 2)))
         cards.append(_card(f"SSIM over {name}", signed(ssim.mean, 3), _interval_words(ssim, 3)))
@@ -125,7 +145,38 @@ def _warnings(evaluation: Evaluation) -> str:
     return f'<div class="warnings"><strong>Warnings</strong><ul>{items}</ul></div>'
 
 
-def _acquisition(result: AcquisitionResult, exhibit: Exhibit, evaluation: Evaluation) -> str:
+def _controls(evaluation: Evaluation) -> str:
+    """Show what the model makes of recordings without structure."""
+    body = [
+        f"<tr><th>{escape(c.name)}</th><td>{c.noise:.2f}</td><td>{c.invention:.2f}</td>"
+        f"<td>{'passed' if c.is_passed else 'failed'}</td></tr>"
+        for c in evaluation.controls
+    ]
+    head = ("noise over that of bicubic", "structure over that of bicubic", "")
+    return (
+        "<h2>Recordings without structure</h2>"
+        '<p class="hint">Empty scenes with the noise of the recordings: what the model shows there it would invent in '
+        "any image. Above 1.05 the control is failed.</p>" + table("recording", head, body)
+    )
+
+
+def _acquisitions(evaluation: Evaluation, exhibits: Sequence[Exhibit]) -> Iterator[str]:
+    """Show best, median and worst first, the others folded."""
+    order = ranked(evaluation)
+    ranks = {order[0]: "best", order[-1]: "worst", order[len(order) // 2]: "median"} if len(order) > 2 else {}
+    shown = [number for number in order if number in ranks] or order
+    others = [number for number in order if number not in shown]
+    if ranks:
+        yield f'<p class="hint">By the gain in PSNR over {escape(evaluation.reference)}; the others are folded.</p>'
+    for number in shown:
+        yield _acquisition(number, ranks.get(number, ""), exhibits[number], evaluation)
+    if others:
+        folded = "".join(_acquisition(number, "", exhibits[number], evaluation) for number in others)
+        yield f"<details><summary>{count(len(others), 'other acquisition')}</summary>{folded}</details>"
+
+
+def _acquisition(number: int, rank: str, exhibit: Exhibit, evaluation: Evaluation) -> str:
+    result, key = evaluation.acquisitions[number], f"a{number}"
     facts = [
         count(len(result.planes), "plane"),
         *([f"{result.channels} channels"] if result.channels > 1 else []),
@@ -134,14 +185,17 @@ def _acquisition(result: AcquisitionResult, exhibit: Exhibit, evaluation: Evalua
         f"R = {_different(result.data_range)} grey levels ({result.data_range_from})",
     ]
     origin = ". ".join(text for text in (result.source, result.credit, result.licence) if text)
+    badge = f' <span class="rank">{rank}</span>' if rank else ""
     return "\n".join(
         [
-            f"<section><h3>{escape(result.id)} <small>{escape(result.manifest)}</small></h3>",
+            f"<section><h3>{escape(result.id)} <small>{escape(result.manifest)}</small>{badge}</h3>",
             f'<p class="hint">{escape("; ".join(facts))}</p>',
-            _crops(exhibit),
+            slider(exhibit, key),
+            crops(exhibit, key),
             '<div class="charts">',
             _profile(exhibit),
             _spectrum(exhibit),
+            _correlation(result, exhibit),
             "</div>",
             detail_table(result, evaluation.methods),
             f'<p class="hint">{escape(origin)}</p></section>',
@@ -157,30 +211,6 @@ def _different(values: Sequence[float]) -> str:
 def _voxel_words(result: AcquisitionResult) -> str:
     y, x = result.voxel_size[1:]
     return "voxel size unknown" if y is None or x is None else f"voxel {y:g} x {x:g} µm (Y, X)"
-
-
-def _crops(exhibit: Exhibit) -> str:
-    """Show crops at one size; the line of the profile is marked at both edges."""
-    height, width = exhibit.crops["truth"].shape
-    names = [name for name in exhibit.crops if name != "input"]
-    line = 100 * (exhibit.row + 0.5) / height
-    figures = [
-        f'<figure><div class="view"><img alt="{escape(name)}" src="{png_uri(exhibit.crops[name], exhibit.levels)}" '
-        f'style="aspect-ratio:{width}/{height}"><i style="top:{line:.2f}%"></i></div>'
-        f"<figcaption>{escape(_caption(name, exhibit))}</figcaption></figure>"
-        for name in names
-    ]
-    y, x = exhibit.corner
-    note = (
-        f"{exhibit.label}; {height} x {width} high voxels from (y, x) = ({y}, {x}); grey levels "
-        f"{exhibit.levels[0]:.5g} to {exhibit.levels[1]:.5g}; the ticks mark the line of the profile"
-    )
-    return f'<div class="crops" style="--n:{len(names)}">{"".join(figures)}</div><p class="hint">{escape(note)}</p>'
-
-
-def _caption(name: str, exhibit: Exhibit) -> str:
-    low = " x ".join(str(n) for n in exhibit.crops["low"].shape)
-    return f"low ({low})" if name == "low" else name
 
 
 def _profile(exhibit: Exhibit) -> str:
@@ -215,15 +245,32 @@ def _spectrum(exhibit: Exhibit) -> str:
     return f"<figure><figcaption>{title}</figcaption>{chart}</figure>"
 
 
+def _correlation(result: AcquisitionResult, exhibit: Exhibit) -> str:
+    """Draw down to which detail each method agrees with truth; nothing for planes too small to measure it."""
+    curves = {name: np.asarray(curve) for name, curve in result.correlation.items() if curve}
+    if not curves:
+        return ""
+    lines = [_line(name, FREQUENCIES, curve) for name, curve in curves.items()]
+    lines.append(Line("0.5", FREQUENCIES, np.full(FREQUENCIES.shape, 0.5), "#9aa3ad", dashed=True))
+    fx = max(exhibit.factor[1:])
+    title = "Correlation with truth (FRC), all planes"
+    chart = line_chart(
+        lines,
+        title=title,
+        x_label="spatial frequency (cycles per high voxel)",
+        y_label="correlation",
+        marks=[Mark(0.5 / fx, "Nyquist limit of low")] if fx > 1 else [],
+    )
+    return f"<figure><figcaption>{title}</figcaption>{chart}</figure>"
+
+
 def _positive_minimum(power: NDArray[np.float64]) -> float:
     positive = power[power > 0]
     return float(positive.min()) if positive.size else 1.0
 
 
 def _line(name: str, x: Any, y: Any) -> Line:
-    return Line(
-        name, x, y, _COLOURS.get(name, _OTHER_COLOUR), width=2.2 if name == MODEL else 1.5, dashed=name == "low"
-    )
+    return Line(name, x, y, _COLOURS.get(name, _OTHER), width=2.2 if name == MODEL else 1.5, dashed=name == "low")
 
 
 def _conventions(evaluation: Evaluation) -> str:

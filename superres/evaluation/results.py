@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superres.errors import InputError, MissingFileError
+from superres.evaluation.controls import Control
 from superres.evaluation.metrics import Scores, mean_scores
 from superres.evaluation.statistics import DRAWS, EXACT_UP_TO, Comparison, Interval, compare, too_few
 
@@ -152,6 +153,9 @@ class Evaluation:
         Baseline to the model's gain over it; empty without a model.
     conventions : mapping
         Everything that a figure depends on, JSON-able.
+    controls : tuple of Control
+        What the model makes of recordings without structure; empty without a model or without noise in its
+        degradation.
     """
 
     report: Path
@@ -163,6 +167,7 @@ class Evaluation:
     mean: Mapping[str, Scores]
     gains: Mapping[str, Gain]
     conventions: Mapping[str, Any]
+    controls: tuple[Control, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -260,6 +265,7 @@ def load_evaluation(path: Path) -> Evaluation:
         mean={name: _scores(entry) for name, entry in content["mean"].items()},
         gains={name: _gain(entry) for name, entry in content["gains"].items()},
         conventions=content["conventions"],
+        controls=tuple(Control(**entry) for entry in content["controls"]),
     )
 
 

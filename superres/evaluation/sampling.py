@@ -7,7 +7,7 @@ here.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superres.config import DegradeStep, IntensityRule
-from superres.datasets import Acquisition, fit_intensity
-from superres.datasets.pairs import check_pair
+from superres.datasets import Acquisition
+from superres.datasets.pairs import match_intensity, open_pair
+from superres.datasets.registration import CERTAIN, TOLERATED, PlaneShift, register_images
 from superres.degrade import degrade_image
 from superres.errors import InputError
 from superres.evaluation.metrics import inner
-from superres.evaluation.planes import factor_between
 from superres.evaluation.similarity import SSIM_WINDOW
 from superres.volumes import Volume, measure_intensity, measure_intensity_of, open_volume
 
@@ -86,6 +86,9 @@ class Sample:
         Grey level without light, per channel.
     voxel_size : tuple of float or None
         ZYX of `truth` in micrometre.
+    grey_ranges : tuple of (tuple of float)
+        Black and top of the range of each channel, to which the noise of low images that were made refers; empty for
+        real pairs.
     dtype : str
         Of truth in its file.
     """
@@ -96,6 +99,7 @@ class Sample:
     labels: tuple[str, ...]
     black: tuple[float, ...]
     voxel_size: VoxelSize
+    grey_ranges: tuple[tuple[float, float], ...]
     dtype: str
 
 
@@ -161,6 +165,34 @@ def draw_samples(acquisition: Acquisition, setup: Setup) -> tuple[list[Sample], 
     return samples, left_out
 
 
+def misregistered(acquisition: Acquisition, samples: Sequence[Sample], setup: Setup) -> list[str]:
+    """Say which real pairs lie further than a quarter of a high voxel from each other, after any shift that is stated.
+
+    The middle plane of each sample is measured, in the channel that registers best.
+    """
+    if not acquisition.low:
+        return []
+    fz = setup.factor[0]
+    lines = []
+    for sample in samples:
+        z = sample.scored[len(sample.scored) // 2] // fz
+        found = [
+            register_images(low[z : z + 1], truth[z * fz : (z + 1) * fz], factor=setup.factor)
+            for low, truth in zip(sample.low, sample.truth, strict=True)
+        ]
+        best = max((one for one in found if isinstance(one, PlaneShift)), key=lambda one: one.certainty, default=None)
+        label = sample.labels[len(sample.labels) // 2]
+        if best is None or best.certainty < CERTAIN:
+            lines.append(f"{label}: low and high do not register, so that they may not show one field")
+        elif max(map(abs, best.shift)) > TOLERATED:
+            y, x = best.shift[1:]
+            lines.append(
+                f"{label}: high lies Y {y:+.2f}, X {x:+.2f} voxels off low, which lowers every figure; measure and "
+                "state the shifts with 'superres data register'"
+            )
+    return lines
+
+
 def evenly(count: int, wanted: int) -> list[int]:
     """Return at most `wanted` of `count` positions, evenly spread and away from the ends."""
     wanted = min(count, wanted)
@@ -172,18 +204,10 @@ class _Unmeasurable(Exception):
 
 
 def _open(acquisition: Acquisition, index: int, factor: Triple) -> _Recording:
-    high = open_volume(acquisition.high[index], axes=acquisition.axes)
     if not acquisition.low:
+        high = open_volume(acquisition.high[index], axes=acquisition.axes)
         return _Recording(high, None, acquisition.high[index])
-    low = open_volume(acquisition.low[index], axes=acquisition.axes)
-    fitting = factor_between(low.shape[2:], high.shape[2:])
-    if fitting is not None and fitting != factor:
-        wanted = ",".join(str(f) for f in fitting)
-        raise InputError(
-            f"{high.source}: [{wanted}] times as large along Z, Y, X as {low.source}, but factor is {list(factor)}; "
-            f"give --set factor=[{wanted}], or a model of that factor"
-        )
-    check_pair(low, high, factor=factor)
+    low, high = open_pair(acquisition, index, factor=factor)
     return _Recording(high, low, acquisition.high[index])
 
 
@@ -275,6 +299,7 @@ def _fault(image: NDArray[Any] | None, name: str) -> str:
 
 def _sample(acquisition: Acquisition, recording: _Recording, planes: _Planes, *, place: _Place, setup: Setup) -> Sample:
     voxel_size = acquisition.voxel_size if any(acquisition.voxel_size) else recording.high.voxel_size
+    ranges: list[tuple[float, float]] = []
     if planes.low is None:
         truth = planes.truth.astype(np.float32)
         ranges = _grey_ranges(acquisition, recording.high, setup)
@@ -284,7 +309,8 @@ def _sample(acquisition: Acquisition, recording: _Recording, planes: _Planes, *,
         low = planes.low.astype(np.float32)
         truth = _measured(_on_scale_of, low, planes.truth.astype(np.float32), setup.factor, planes.scored)
     black = tuple(intensity.black for intensity in _measured(measure_intensity_of, low, setup.rule))
-    return Sample(low, truth, planes.scored, planes.labels, black, voxel_size, str(recording.high.dtype))
+    dtype = str(recording.high.dtype)
+    return Sample(low, truth, planes.scored, planes.labels, black, voxel_size, tuple(ranges), dtype)
 
 
 def _grey_ranges(acquisition: Acquisition, high: Volume, setup: Setup) -> list[tuple[float, float]]:
@@ -326,15 +352,14 @@ def _on_scale_of(
 ) -> NDArray[np.float32]:
     """Bring truth to the grey scale of low: one gain and offset per file and channel, from its scored planes.
 
-    Files of one acquisition may have been stretched separately, so they do not share a fit. Planes of a stack that are
-    read only as context have no say, so that figures do not depend on whether a method looks at them.
+    Planes of a stack that are read only as context have no say, so that figures do not depend on whether a method
+    looks at them.
     """
-    fz, fy, fx = factor
+    fz = factor[0]
     layers = sorted({z // fz for z in scored})
+    planes = [z * fz + i for z in layers for i in range(fz)]
     mapped = np.empty_like(truth)
     for channel, (recorded, sharp) in enumerate(zip(low, truth, strict=True)):
-        z, y, x = recorded.shape
-        binned = sharp.astype(np.float64).reshape(z, fz, y, fy, x, fx).mean(axis=(1, 3, 5))
-        gain, offset = fit_intensity(recorded[layers], binned[layers])
+        gain, offset = match_intensity(recorded[layers], sharp[planes], factor)
         mapped[channel] = sharp * np.float32(gain) + np.float32(offset)
     return mapped

@@ -21,6 +21,7 @@ from superres.evaluation.results import FREQUENCIES, AcquisitionResult
 from superres.evaluation.sampling import Sample, Setup
 from superres.evaluation.similarity import MicroCurve, at_factor, best_factor, black_level, mean_curve
 from superres.evaluation.spectral import truth_resolution
+from superres.inference.consistency import consistency
 
 Run = Callable[[Sample], NDArray[Any]]
 """A method: a sample's low image to (c, z * fz, y * fy, x * fx) on the same grey scale."""
@@ -242,11 +243,28 @@ def _shown_plane(sample: Sample) -> int:
 def _exhibit(sample: Sample, views: Mapping[str, NDArray[Any]], setup: Setup) -> Exhibit:
     z = _shown_plane(sample)
     channels = sample.truth.shape[0]
+    low = sample.low[0, z // setup.factor[0]]
+    planes = {**views, "truth": sample.truth[0, z]}
     return make_exhibit(
-        sample.low[0, z // setup.factor[0]],
-        {**views, "truth": sample.truth[0, z]},
+        low,
+        planes,
         label=sample.labels[len(sample.scored) // 2] + (f", channel 0 of {channels}" if channels > 1 else ""),
         factor=setup.factor,
         crop=setup.high_crop,
         pixel_size=sample.voxel_size[2],
+        deviations={name: _deviation(low, plane, sample, setup) for name, plane in planes.items()}
+        if sample.grey_ranges and setup.factor[0] == 1
+        else {},
     )
+
+
+def _deviation(low: NDArray[Any], plane: NDArray[Any], sample: Sample, setup: Setup) -> NDArray[np.float32]:
+    z: NDArray[np.float32] = consistency(
+        low[None],
+        plane[None],
+        setup.degrade,
+        factor=setup.factor,
+        grey_range=sample.grey_ranges[0],
+        voxel_size=sample.voxel_size,
+    ).z[0]
+    return z

@@ -63,7 +63,7 @@ def _gain_table(evaluation: Evaluation, metric: Headline) -> str:
         ]
         body.append(f"<tr><th>{escape(name)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     head = ("gain", "95 % interval", "p", "p (Holm)", "better in")
-    return _table("over", head, body, caption=f"{NAMES[metric]}: gain of superres, paired by acquisition")
+    return table("over", head, body, caption=f"{NAMES[metric]}: gain of superres, paired by acquisition")
 
 
 def detail_table(result: AcquisitionResult, methods: Sequence[str]) -> str:
@@ -76,7 +76,7 @@ def detail_table(result: AcquisitionResult, methods: Sequence[str]) -> str:
             for name, _, digits in _DETAILS
         ]
         body.append(f"<tr><th>{escape(method)}</th>{''.join(cells)}</tr>")
-    return _table("method", [title for _, title, _ in _DETAILS], body)
+    return table("method", [title for _, title, _ in _DETAILS], body)
 
 
 def bounds(interval: Interval, digits: int) -> str:
@@ -90,7 +90,7 @@ def _metric_table(evaluation: Evaluation, metric: Metric, title: str, digits: in
     body = [_row(a.id, a.scores, evaluation.methods, metric, digits) for a in evaluation.acquisitions]
     if evaluation.mean:
         body.append(_row("mean", evaluation.mean, evaluation.methods, metric, digits))
-    return _table("acquisition", evaluation.methods, body, caption=title)
+    return table("acquisition", evaluation.methods, body, caption=title)
 
 
 def _row(name: str, scores: Mapping[str, Scores], methods: Sequence[str], metric: Metric, digits: int) -> str:
@@ -104,7 +104,8 @@ def _cell(value: float, digits: int, *, best: bool) -> str:
     return f'<td class="best">{number(value, digits)}</td>' if best else f"<td>{number(value, digits)}</td>"
 
 
-def _table(corner: str, head: Sequence[str], body: Sequence[str], *, caption: str = "") -> str:
+def table(corner: str, head: Sequence[str], body: Sequence[str], *, caption: str = "") -> str:
+    """Return a table from its rows; `corner` heads the first column, `head` the others."""
     cells = "".join(f"<th>{escape(title)}</th>" for title in head)
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
     return (

@@ -5,21 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from superres.config import UpscaleConfig
 from superres.errors import InputError
 from superres.inference.plan import TilePlan
 from superres.inference.predictor import Predictor, load_model
+from superres.inference.trust import TrustSummary, TrustWriter
+from superres.inference.unit import Channel, Tally, make_channel
 from superres.progress import Progress, ProgressCallback, silent
 from superres.volumes import (
-    Intensity,
     OutputStore,
     StoreLayout,
     Unit,
@@ -28,7 +28,6 @@ from superres.volumes import (
     open_volume,
     upscaled_grid,
 )
-from superres.volumes.dtypes import CastTally, cast
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +50,8 @@ class UpscaleSummary:
         Predicted voxels of this run outside the range of the output's dtype, set to its nearest end.
     warnings : tuple of str
         What a person should know.
+    trust : TrustSummary or None
+        How far to believe it; None where that was not wanted or cannot be told of this model.
     """
 
     path: Path
@@ -61,14 +62,7 @@ class UpscaleSummary:
     seconds: float
     clipped: int
     warnings: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class _Tally:
-    """Voxels that could not be written as they were."""
-
-    clipped: int = 0
-    not_finite: int = 0
+    trust: TrustSummary | None = None
 
 
 def upscale(
@@ -110,18 +104,26 @@ def upscale(
     predictor.require_channels(len(channels), str(source))
     intensities = measure_intensity(volume, predictor.rule)
     plan = predictor.plan(volume.shape[2:], tile=config.tile, shard=config.shard)
-    store = OutputStore.open(
-        out, _layout(volume, predictor, plan, config, intensities, channels), overwrite=config.overwrite
-    )
-    todo = [unit for unit in store.units() if not store.is_done(unit)]
-    tally = _Tally()
+    jobs = [make_channel(volume, c, intensities[c], predictor, plan, config) for c in channels]
+    layout = _layout(volume, predictor, plan, config, jobs)
+    store = OutputStore.open(out, layout, overwrite=config.overwrite)
+    trust = None
+    if config.trust and jobs[0].guard is not None:
+        trust = TrustWriter.open(out, layout, plan, jobs, overwrite=config.overwrite)
+    todo = [u for u in store.units() if not (store.is_done(u) and (trust is None or trust.is_done(u)))]
+    tally = Tally()
     events = _tile_events(plan, store, todo, progress)
     next(events)
     for unit in todo:
-        channel = channels[unit.c]
-        block = _predict_unit(volume, predictor, plan, store, unit, channel, intensities[channel], tally, events)
+        region = store.region(unit)
+        maps = None if trust is None else trust.maps(unit, region)
+        found = None if maps is None else maps.add
+        block = jobs[unit.c].predict(unit.t, region, np.dtype(layout.dtype), tally, events, found)
+        if trust is not None and maps is not None:
+            trust.write(unit, maps)
         store.write(unit, block)
     store.finish(progress)
+    summary = None if trust is None else trust.finish(store.units(), progress)
     return UpscaleSummary(
         path=out,
         shape=store.layout.shape,
@@ -131,6 +133,7 @@ def upscale(
         seconds=time.monotonic() - started,
         clipped=tally.clipped,
         warnings=_warnings(volume, predictor, tally, store.layout.dtype),
+        trust=summary,
     )
 
 
@@ -150,8 +153,7 @@ def _layout(
     predictor: Predictor,
     plan: TilePlan,
     config: UpscaleConfig,
-    intensities: tuple[Intensity, ...],
-    channels: tuple[int, ...],
+    jobs: Sequence[Channel],
 ) -> StoreLayout:
     """Say what the store is to be; the fingerprint covers everything that decides its bytes."""
     from superres import __version__
@@ -163,18 +165,19 @@ def _layout(
         "superres": __version__,
         "model": {"name": predictor.header.name, "sha256": predictor.sha256, "factor": list(plan.factor)},
         "input": {"name": volume.source.name, "shape": list(volume.shape), "dtype": str(volume.dtype)},
-        "channels": list(channels),
+        "channels": [job.index for job in jobs],
         "intensity": [
-            {"channel": channel, "black": intensities[channel].black, "white": intensities[channel].white}
-            for channel in channels
+            {"channel": job.index, "black": job.intensity.black, "white": job.intensity.white} for job in jobs
         ],
+        "guard": _guard_record(config, jobs),
         # Names, not places: a store should read the same wherever it was made.
-        "config": config.model_dump(mode="json", exclude={"overwrite", "device"}) | {"model": config.model.name},
+        "config": config.model_dump(mode="json", exclude={"overwrite", "device", "trust"})
+        | {"model": config.model.name},
     }
     decisive = [volume.identity(), provenance, dtype, plan.shard, plan.chunk, voxel_size, translation]
-    names = tuple(volume.channel_names[channel] for channel in channels) if volume.channel_names else ()
+    names = tuple(volume.channel_names[channel] for channel in provenance["channels"]) if volume.channel_names else ()
     return StoreLayout(
-        shape=(volume.shape[0], len(channels), *plan.output_shape),
+        shape=(volume.shape[0], len(jobs), *plan.output_shape),
         dtype=dtype,
         shard=plan.shard,
         chunk=plan.chunk,
@@ -187,56 +190,17 @@ def _layout(
     )
 
 
-def _predict_unit(
-    volume: Volume,
-    predictor: Predictor,
-    plan: TilePlan,
-    store: OutputStore,
-    unit: Unit,
-    channel: int,
-    intensity: Intensity,
-    tally: _Tally,
-    events: Iterator[None],
-) -> NDArray[Any]:
-    """Predict all voxels of one shard, on the grey scale and in the dtype of the output."""
-    region = store.region(unit)
-    block = np.empty([part.stop - part.start for part in region], dtype=store.layout.dtype)
-    fy, fx = plan.factor[1:]
-    for z, rows, columns in plan.tiles(region):
-        unusable: list[NDArray[np.bool_]] = []
-
-        def read(y: slice, x: slice, z: int = z) -> NDArray[np.float32]:
-            plane = volume.read(t=unit.t, c=channel, z=slice(z, z + 1), y=y, x=x)
-            normalised = np.asarray(intensity.normalise(plane), np.float32)
-            return np.nan_to_num(normalised, nan=0.0, posinf=1.0, neginf=0.0)
-
-        core = np.asarray(intensity.denormalise(predictor.predict_tile(read, plan, rows, columns)[0]))
-        if volume.dtype.kind == "f":
-            values = volume.read(t=unit.t, c=channel, z=slice(z, z + 1), y=rows, x=columns)[0]
-            unusable.append(~np.isfinite(values))
-        if unusable and unusable[0].any():
-            tally.not_finite += int(unusable[0].sum())
-            core = np.where(unusable[0].repeat(fy, 0).repeat(fx, 1), _hole(values, fy, fx), core)
-        where = tuple(
-            slice(part.start * f - whole.start, part.stop * f - whole.start)
-            for part, f, whole in zip((rows, columns), (fy, fx), region[1:], strict=True)
-        )
-        block[z * plan.factor[0] - region[0].start, *where] = _cast(core, block.dtype, tally)
-        next(events)
-    return block
-
-
-def _hole(values: NDArray[Any], fy: int, fx: int) -> NDArray[np.float32]:
-    return values.astype(np.float32).repeat(fy, 0).repeat(fx, 1)
-
-
-def _cast(values: NDArray[Any], dtype: np.dtype[Any], tally: _Tally) -> NDArray[Any]:
-    """Round to an integer dtype; what lies outside its range is set to its end and counted."""
-    counted = CastTally()
-    # NaN stands where the input has it, which is counted there.
-    result = cast(values, dtype, counted, nan=0.0)
-    tally.clipped += counted.clipped
-    return result
+def _guard_record(config: UpscaleConfig, jobs: Sequence[Channel]) -> dict[str, Any]:
+    """Say whether the guard acted, by which means, and what it had to do without."""
+    guard = jobs[0].guard
+    if not config.guard or guard is None:
+        return {"on": False}
+    means = {"comparison with the input": guard.compares, "training data": guard.domain is not None}
+    return {
+        "on": True,
+        "by": [name for name, given in means.items() if given],
+        "without": list(dict.fromkeys(line for job in jobs for line in job.without)),
+    }
 
 
 def _tile_events(plan: TilePlan, store: OutputStore, todo: list[Unit], progress: ProgressCallback) -> Iterator[None]:
@@ -251,7 +215,7 @@ def _tile_events(plan: TilePlan, store: OutputStore, todo: list[Unit], progress:
         progress(Progress("upscale", done, total, "tiles"))
 
 
-def _warnings(volume: Volume, predictor: Predictor, tally: _Tally, dtype: str) -> tuple[str, ...]:
+def _warnings(volume: Volume, predictor: Predictor, tally: Tally, dtype: str) -> tuple[str, ...]:
     found = []
     if tally.not_finite:
         found.append(f"{tally.not_finite} voxels of {volume.source} are NaN or infinite and stay so in the output")

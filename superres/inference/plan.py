@@ -21,6 +21,12 @@ DEFAULT_TILE = 384
 # Output voxels per shard that are aimed at: 32 million are 64 MB of uint16.
 _SHARD_VOXELS = 32 << 20
 _LARGEST_CHUNK = 256
+SMALLEST_INPUT = 144
+"""Smallest side of what a net is given.
+
+torch gives convolutions over 20 480 values or fewer to another algorithm, which rounds differently; inputs of at least
+this side are above that, so that small tiles and large ones agree in every bit.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +109,7 @@ def plan_tiles(
     ]
     y, x = (core * f * count for core, f, count in zip(cores, factor[1:], counts, strict=True))
     z = factor[0] * max(1, min(shape[0], 16, _SHARD_VOXELS // (y * x * factor[0])))
-    chunk = (z, _largest_divisor(y), _largest_divisor(x))
+    chunk = (z, largest_divisor(y), largest_divisor(x))
     return TilePlan(shape, factor, (1, cores[0], cores[1]), (halo[0], halo[1], halo[2]), (z, y, x), chunk)
 
 
@@ -131,5 +137,6 @@ def _default_count(output_side: int) -> int:
     return max(1, 2048 // output_side)
 
 
-def _largest_divisor(side: int) -> int:
+def largest_divisor(side: int) -> int:
+    """Return the largest chunk along an axis that divides a shard."""
     return next(n for n in range(min(side, _LARGEST_CHUNK), 0, -1) if side % n == 0)

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from superres.config import IntensityRule
 from superres.errors import ModelFileError, SuperresError
-from superres.inference.plan import TilePlan, mirrored, plan_tiles
+from superres.inference.guard import Guard
+from superres.inference.guarded import make_guard, noise_windows, predict_guarded
+from superres.inference.plan import SMALLEST_INPUT, TilePlan, mirrored, plan_tiles
 from superres.modelfile import ModelHeader, load_model_file
 from superres.nets import UNet, choose_device, net_from_model_file, place
 from superres.volumes import measure_intensity_of
@@ -21,9 +23,6 @@ from superres.volumes import measure_intensity_of
 ReadNormalised = Callable[[slice, slice], NDArray[np.float32]]
 
 _SMALLEST_TILE = 16
-# torch gives convolutions over 20 480 values or fewer to another algorithm, which rounds differently; inputs of at
-# least this side are above that, so that small tiles and large ones agree in every bit.
-_SMALLEST_INPUT = 144
 
 
 class Predictor:
@@ -105,7 +104,7 @@ class Predictor:
         ]
         return np.concatenate(parts, axis=1 if along_rows else 2)
 
-    def restore(self, image: NDArray[Any], *, tile: int | None = None) -> NDArray[np.float32]:
+    def restore(self, image: NDArray[Any], *, tile: int | None = None, guarded: bool = True) -> NDArray[np.float32]:
         """Upscale an image in memory, on its own grey scale.
 
         Parameters
@@ -114,6 +113,8 @@ class Predictor:
             (c, z, y, x), any dtype; every channel is upscaled on its own.
         tile : int, optional
             Largest tile side in voxels.
+        guarded : bool
+            Fall back on interpolation where the prediction is not to be believed (`superres.inference.guard`).
 
         Returns
         -------
@@ -133,12 +134,24 @@ class Predictor:
         everything = tuple(slice(0, n) for n in plan.output_shape)
         for c, intensity in enumerate(intensities):
             normalised = np.nan_to_num(np.asarray(intensity.normalise(image[c]), np.float32), nan=0.0)
+            guard = self._guard_of(normalised) if guarded and self.header.channels == 1 else None
             for z, rows, columns in plan.tiles(everything):  # type: ignore[arg-type]
                 plane = normalised[z : z + 1]
-                core = self.predict_tile(lambda y, x, plane=plane: plane[:, y, x], plan, rows, columns)  # type: ignore[misc]
+
+                def read(y: slice, x: slice, plane: NDArray[np.float32] = plane) -> NDArray[np.float32]:
+                    return plane[:, y, x]
+
+                if guard is None:
+                    core = self.predict_tile(read, plan, rows, columns)[0]
+                else:
+                    core, _ = predict_guarded(self, read, plan, (rows, columns), guard)
                 where = (slice(rows.start * fy, rows.stop * fy), slice(columns.start * fx, columns.stop * fx))
-                out[c, z, *where] = intensity.denormalise(core[0])
+                out[c, z, *where] = intensity.denormalise(core)
         return out
+
+    def _guard_of(self, channel: NDArray[np.float32]) -> Guard:
+        places = noise_windows(len(channel), (channel.shape[1], channel.shape[2]))
+        return make_guard(self, [channel[z, y, x] for z, y, x in places], (None, None, None))[0]
 
     @torch.inference_mode()
     def interpolate(self, image: NDArray[Any]) -> NDArray[np.float32]:
@@ -178,7 +191,7 @@ class Predictor:
         _, fy, fx = plan.factor
         # What lies beyond the core is cut off again.
         extent = [
-            _round_up(max(part.stop - part.start, _SMALLEST_INPUT - 2 * halo), stride)
+            _round_up(max(part.stop - part.start, SMALLEST_INPUT - 2 * halo), stride)
             for part, halo, stride in zip((rows, columns), plan.halo[1:], self.header.stride[1:], strict=True)
         ]
         y = mirrored(rows.start - halo_y, rows.start + extent[0] + halo_y, plan.shape[1])

@@ -23,7 +23,7 @@ def cubic_weights(distance: float, a: float = -0.75) -> float:
     return 0.0
 
 
-def cubic_phases(factor: int) -> Tensor:
+def cubic_phases(factor: int, a: float = -0.75) -> Tensor:
     """Return the taps that give each of the `factor` sub-voxels of a voxel.
 
     Returns
@@ -35,9 +35,21 @@ def cubic_phases(factor: int) -> Tensor:
     rows = []
     for phase in range(factor):
         position = (phase + 0.5) / factor - 0.5
-        taps = [cubic_weights(position - k) for k in range(-2, 3)]
+        taps = [cubic_weights(position - k, a) for k in range(-2, 3)]
         rows.append([tap / math.fsum(taps) for tap in taps])
     return torch.tensor(rows, dtype=torch.float64).float()
+
+
+def bicubic(image: Tensor, factor: tuple[int, int]) -> Tensor:
+    """Upsample as the baseline of that name: Keys' own kernel (a = -0.5), which sharpens noise less than the net's.
+
+    Parameters
+    ----------
+    image : Tensor
+        float32, (n, c, y, x), edge voxels are repeated.
+    """
+    phases = [cubic_phases(f, a=-0.5).to(image.device) for f in factor]
+    return upsample_cubic(image, phases[0], phases[1])
 
 
 def gaussian_taps(sigma: float) -> Tensor:

@@ -23,6 +23,7 @@ def make_header(
     steps: int,
     seconds: float,
     metrics: Mapping[str, Any],
+    domain: Mapping[str, Any],
 ) -> ModelHeader:
     """Say what a model is, what it was trained on, and how well it did on validation."""
     from superres import __version__
@@ -48,6 +49,7 @@ def make_header(
             "config": config.model_dump(mode="json", exclude={"data_root"})
             | {"manifests": [path.name for path in config.manifests]},
         },
+        domain=domain,
         metrics=metrics,
         version=__version__,
     )

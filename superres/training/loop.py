@@ -21,6 +21,7 @@ from superres.modelfile import read_model_header, save_model_file
 from superres.nets import Architecture, FeatureNet, UNet, choose_device, place
 from superres.progress import Progress, ProgressCallback, silent
 from superres.training import losses
+from superres.training.domain import measure_domain
 from superres.training.feature_training import train_feature_net
 from superres.training.header import make_header
 from superres.training.run import RunFolder, optimiser_tensors, restore_optimiser, to_numpy
@@ -102,9 +103,17 @@ def train(config: TrainConfig, run: Path, *, progress: ProgressCallback = silent
     skipped = session.fit(started)
     metrics = session.validate()
     notes += valid_notes + ([f"{skipped} steps with non-finite gradients were skipped"] if skipped else [])
+    domain = session.domain()
     seconds = session.seconds(started)
     header = make_header(
-        config, manifests, session.sources, session.architecture, steps=session.step, seconds=seconds, metrics=metrics
+        config,
+        manifests,
+        session.sources,
+        session.architecture,
+        steps=session.step,
+        seconds=seconds,
+        metrics=metrics,
+        domain=domain,
     )
     save_model_file(folder.model, header, to_numpy(session.ema.state_dict()))
     folder.clear_checkpoint()
@@ -195,6 +204,19 @@ class _Session:
             figures[f"{name}_per_acquisition"] = means
         return figures
 
+    def domain(self) -> dict[str, Any]:
+        """Return where the averaged net is right, for the guard (`superres.nets.domain`)."""
+        budget = self.config.time_budget
+        found = measure_domain(
+            self.ema,
+            lambda number: self.sampler.draw((1 << 41) + number, self.config.patch.batch),
+            lambda batch, number: self._pairs(batch, augmented=True, number=number),
+            self.config,
+            self.device,
+            seconds=None if budget is None else _RESERVE / 2 * budget,
+        )
+        return {} if found is None else found.to_json()
+
     def seconds(self, started: float) -> float:
         """Return the time spent, earlier sessions included."""
         return self.spent + time.monotonic() - started
@@ -209,9 +231,9 @@ class _Session:
         size = -(-self.config.patch.size // self.architecture.stride) * self.architecture.stride
         return PatchSampler(sources, factor=self.config.factor, size=size, seed=self.config.seed, augment=augment)
 
-    def _pairs(self, batch: Batch, *, augmented: bool) -> tuple[Tensor, Tensor]:
+    def _pairs(self, batch: Batch, *, augmented: bool, number: int = 0) -> tuple[Tensor, Tensor]:
         """Return low and high patches as the net sees them: augmented, degraded, normalised."""
-        seed = (self.config.seed << 32) + (self.step + 1 if augmented else 0)
+        seed = (self.config.seed << 32) + (self.step + 1 + number if augmented else 0)
         generator = Generator(self.device).manual_seed(seed)
         high = batch.high.to(self.device)
         low = None if batch.low is None else batch.low.to(self.device)

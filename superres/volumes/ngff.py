@@ -95,6 +95,7 @@ def group_metadata(
     channels: Sequence[Mapping[str, Any]],
     extra: Mapping[str, Any],
     version: Version = "0.5",
+    reductions: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Build the attributes of the group that holds a multiscale image.
 
@@ -114,13 +115,15 @@ def group_metadata(
         What goes under the attribute ``superres``.
     version : str
         Of OME-Zarr; decides where in the attributes the rest stands.
+    reductions : sequence of str
+        What the levels of each channel keep, where it is not the mean.
     """
     axes: list[dict[str, str]] = [{"name": "t", "type": "time"}, {"name": "c", "type": "channel"}]
     if time_step is not None:
         axes[0]["unit"] = "second"
     for axis, size in zip("zyx", voxel_size, strict=True):
         axes.append({"name": axis, "type": "space"} | ({} if size is None else {"unit": "micrometer"}))
-    multiscale = {
+    multiscale: dict[str, Any] = {
         "name": name,
         "axes": axes,
         "type": "mean",
@@ -130,6 +133,12 @@ def group_metadata(
             for level, factor in enumerate(level_factors)
         ],
     }
+    if reductions:
+        multiscale["type"] = "reduce"
+        multiscale["metadata"] = {
+            "description": "each level keeps of the level before it, per channel",
+            "keeps": list(reductions),
+        }
     ome: dict[str, Any] = {"multiscales": [multiscale], "omero": {"channels": list(channels)}}
     if version == "0.4":
         return {"multiscales": [{"version": version} | multiscale], "omero": ome["omero"], "superres": dict(extra)}

@@ -4,11 +4,48 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorstore as ts
 from numpy.typing import NDArray
+
+Reduction = Literal["mean", "largest", "lowest", "bits"]
+"""What a coarser voxel says of those it covers: the mean, the value of the largest size, the lowest, every bit set."""
+
+
+def pooled(block: NDArray[Any], steps: Sequence[int], reduction: Reduction) -> NDArray[Any]:
+    """Reduce a block over cells of `steps` voxels; NaN is left out, but by the mean.
+
+    Parameters
+    ----------
+    block : ndarray, (z, y, x)
+        Integers or floating-point numbers; for ``"bits"`` whole numbers below 2 ** 24, in whatever dtype.
+    steps : sequence of int
+        Voxels per cell, ZYX; cells at an odd end reduce what there is of them.
+    reduction : str
+        See `Reduction`.
+    """
+    if reduction == "mean":
+        return mean_pooled(block, steps)
+    shape = [-(-n // s) for n, s in zip(block.shape, steps, strict=True)]
+    # Repeating the last voxel adds nothing to an extreme or to a set of bits.
+    wide = np.pad(block, [(0, n * s - size) for n, s, size in zip(shape, steps, block.shape, strict=True)], mode="edge")
+    parts = [wide[tuple(slice(o, None, s) for o, s in zip(offset, steps, strict=True))] for offset in _offsets(steps)]
+    result: NDArray[Any] = parts[0].copy()
+    for part in parts[1:]:
+        if reduction == "bits":
+            result = (result.astype(np.int64) | part.astype(np.int64)).astype(block.dtype)
+        elif reduction == "lowest":
+            result = np.fmin(result, part)
+        else:
+            better = (np.abs(part) > np.abs(result)) | (np.isnan(result) & ~np.isnan(part))
+            result = np.where(better, part, result)
+    return result
+
+
+def _offsets(steps: Sequence[int]) -> list[tuple[int, ...]]:
+    return list(itertools.product(*map(range, steps)))
 
 
 def mean_pooled(block: NDArray[Any], steps: Sequence[int]) -> NDArray[Any]:
@@ -29,7 +66,11 @@ def mean_pooled(block: NDArray[Any], steps: Sequence[int]) -> NDArray[Any]:
 
 
 def reduce_region(
-    below: Any, region: Sequence[slice], steps: Sequence[int], chunk: tuple[int, int, int]
+    below: Any,
+    region: Sequence[slice],
+    steps: Sequence[int],
+    chunk: tuple[int, int, int],
+    reduction: Reduction = "mean",
 ) -> NDArray[Any]:
     """Compute a region of one level from the level below it.
 
@@ -43,6 +84,8 @@ def reduce_region(
         Voxels of `below` per voxel of the coarser level, ZYX.
     chunk : tuple of int
         ZYX voxels computed at a time; the memory taken beyond the result is that of ``prod(steps)`` chunks.
+    reduction : str
+        See `Reduction`.
 
     Returns
     -------
@@ -58,7 +101,7 @@ def reduce_region(
         )
         target = tuple(slice(a - item.start, b - item.start) for a, b, item in zip(start, stop, region, strict=True))
         # Clipped above, because tensorstore raises where NumPy clips.
-        result[target] = mean_pooled(below[source].read().result(), steps)
+        result[target] = pooled(below[source].read().result(), steps, reduction)
     return result
 
 

@@ -41,7 +41,7 @@ def images_in_remote(url: str) -> tuple[str, ...]:
 
 
 def _place(url: str) -> Place:
-    place = Place(_repaired(url), "url")
+    place = Place(repaired_url(url), "url")
     if all(place.read(name) is None for name in METADATA_FILES):
         raise MissingFileError(
             f"{place}: no Zarr at this address (zarr.json, .zgroup and .zarray are not there); check the address"
@@ -49,8 +49,8 @@ def _place(url: str) -> Place:
     return place
 
 
-def _repaired(url: str) -> str:
-    """Give back the slashes that a path object takes from a URL."""
+def repaired_url(url: str) -> str:
+    """Give a URL back the slashes that a path object took from it."""
     scheme, _, rest = url.partition(":")
     return f"{scheme.lower()}://{rest.lstrip('/') if scheme.lower() != 'file' else '/' + rest.lstrip('/')}".rstrip("/")
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from superres.errors import OutputExistsError, OutputWriteError
 from superres.progress import Progress, ProgressCallback, silent
 from superres.volumes import ngff
-from superres.volumes.pyramid import display_window, reduce_region
+from superres.volumes.pyramid import Reduction, display_window, reduce_region
 from superres.volumes.records import Records, records_folder
 from superres.volumes.shards import StoredLevel
 from superres.volumes.whole_files import remove_strays, write_whole
@@ -71,6 +71,8 @@ class StoreLayout:
         One per channel, ``"RRGGBB"``, or empty for the usual ones.
     version : str
         Of OME-Zarr; ``"0.4"`` is for older viewers and has no shards, so that its `shard` equals its `chunk`.
+    reductions : tuple of str
+        One per channel, what its coarser levels keep (see `superres.volumes.pyramid`); empty for means.
     """
 
     shape: tuple[int, int, int, int, int]
@@ -85,6 +87,7 @@ class StoreLayout:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     channel_colours: tuple[str, ...] = ()
     version: ngff.Version = "0.5"
+    reductions: tuple[Reduction, ...] = ()
 
     def __post_init__(self) -> None:
         if any(s % c for s, c in zip(self.shard, self.chunk, strict=True)):
@@ -93,7 +96,8 @@ class StoreLayout:
             raise ValueError(f"OME-Zarr 0.4 has no shards, got shard {self.shard} and chunk {self.chunk}")
         if min(self.shape) < 1:
             raise ValueError(f"shape {self.shape} is empty")
-        for what, given in (("names", self.channel_names), ("colours", self.channel_colours)):
+        for what in ("names", "colours", "reductions"):
+            given = self.reductions if what == "reductions" else getattr(self, f"channel_{what}")
             if given and len(given) != self.shape[1]:
                 raise ValueError(f"{len(given)} channel {what} for {self.shape[1]} channels")
         if not self.fingerprint or not self.fingerprint.isalnum():
@@ -284,7 +288,8 @@ class OutputStore:
     def _reduced(self, level: int, unit: Unit) -> NDArray[Any]:
         steps = [f // g for f, g in zip(self._factors[level], self._factors[level - 1], strict=True)]
         below = self._levels[level - 1].array[unit.t, unit.c]
-        return reduce_region(below, self._level_region(level, unit), steps, self.layout.chunk)
+        reduction = self.layout.reductions[unit.c] if self.layout.reductions else "mean"
+        return reduce_region(below, self._level_region(level, unit), steps, self.layout.chunk, reduction)
 
     @property
     def _group_file(self) -> str:
@@ -306,6 +311,7 @@ class OutputStore:
             ),
             extra={**layout.provenance, "fingerprint": layout.fingerprint},
             version=layout.version,
+            reductions=layout.reductions,
         )
         return ngff.group_files(attributes, layout.version)
 

@@ -196,25 +196,27 @@ def _array(level: tifffile.TiffPageSeries, place: tuple[int, int], stamps: tuple
         owner = numbers[keyframe.parent.filehandle.path]
         return RawTiff((stamps[owner],), np.zeros(1, np.int64), np.array([offset]), shape, len(shape), dtype)
     check_paged(level, path)
-    if keyframe.is_final:
-        pages = [_one_run(page, keyframe) for page in level]
-        if all(pages):
-            owners, offsets = zip(*((numbers[name], int(start)) for name, start in filter(None, pages)), strict=True)
-            for plane, (owner, start) in enumerate(zip(owners, offsets, strict=True)):
-                check_end(start + keyframe.nbytes, plane, stamps[owner])
-            return RawTiff(stamps, np.array(owners), np.array(offsets), shape, keyframe.ndim, dtype)
+    pages: list[Any] = list(level)
+    if keyframe.is_final and all(_in_one_run(page, keyframe) for page in pages):
+        parents = {id(page.parent): page.parent for page in pages}
+        by_parent = {key: numbers[parent.filehandle.path] for key, parent in parents.items()}
+        owners = [by_parent[id(page.parent)] for page in pages]
+        starts = [page.dataoffsets[0] for page in pages]
+        for plane, (owner, start) in enumerate(zip(owners, starts, strict=True)):
+            check_end(start + keyframe.nbytes, plane, stamps[owner])
+        return RawTiff(stamps, np.array(owners), np.array(starts), shape, keyframe.ndim, dtype)
     block = (*(1 for _ in shape[: len(shape) - keyframe.ndim]), *keyframe.chunks)
     # Bits are unpacked to truth values; as intensities they are 0 and 1.
     native = np.dtype(np.uint8) if dtype.kind == "b" else level.dtype
     return PagedTiff(stamps, place, shape, native, block)
 
 
-def _one_run(page: Any, keyframe: Any) -> tuple[str, int] | None:
-    """Return file and offset of a page whose uncompressed strips follow each other; None for others."""
+def _in_one_run(page: Any, keyframe: Any) -> bool:
+    """Whether the strips of a page are uncompressed and follow each other."""
     starts, counts = page.dataoffsets, page.databytecounts
     scattered = any(a + n != b for a, n, b in zip(starts, counts, starts[1:], strict=False))
     alike = sum(counts) == keyframe.nbytes and page.parent.byteorder == keyframe.parent.byteorder
-    return (page.parent.filehandle.path, starts[0]) if alike and not scattered else None
+    return alike and not scattered
 
 
 def _files(series: tifffile.TiffPageSeries, path: Path) -> tuple[Path, ...]:

@@ -10,7 +10,8 @@ import math
 import threading
 import weakref
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tifffile
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from superres.errors import InputError
 from superres.volumes.axes import FileArray, Region
+from superres.volumes.cores import on_all_cores
 from superres.volumes.tiff_damage import damage_is_an_error
 from superres.volumes.tiff_decoding import ScratchDecoder
 from superres.volumes.tiff_ome import open_described
@@ -78,14 +80,24 @@ class PagedTiff:
         pages = block.reshape(-1, *block.shape[len(leading) :])
         positions = itertools.product(*(range(item.start, item.stop) for item in leading))
         checked: set[str] = set()
+        layouts: dict[int, _Layout] = {}
+        wanted: list[_Wanted] = []
         for plane, position in zip(pages, positions, strict=True):
             index = int(np.ravel_multi_index(position, self.shape[: len(leading)])) if position else 0
-            page = series[index]
-            if page is None:
-                raise InputError(f"{self.path}: plane {index} is missing; the file is truncated or part of a set")
+            page = self._page(series, index)
             self._check_file(page, checked)
-            self._read_page(page, index, page_region, plane)
+            layout = layouts.setdefault(id(page.keyframe), _Layout(page.keyframe, page_region))
+            target = plane.reshape([item.stop - item.start for item in layout.region])
+            wanted += [_Wanted(page, index, layout, piece, target) for piece in layout.pieces]
+        on_all_cores(self._fill, wanted)
         return block
+
+    def _page(self, series: tifffile.TiffPageSeries, index: int) -> Any:
+        with self._lock:  # tifffile may read the header of the page only now
+            page = series[index]
+        if page is None:
+            raise InputError(f"{self.path}: plane {index} is missing; the file is truncated or part of a set")
+        return page
 
     def _check_file(self, page: Any, checked: set[str]) -> None:
         """Check that the file of a page has not changed, once per read."""
@@ -105,28 +117,25 @@ class PagedTiff:
                     self._series = file.series[self.place[0]].levels[self.place[1]]
             return self._series
 
-    def _read_page(self, page: Any, index: int, region: Region, out: NDArray[Any]) -> None:
-        """Fill `out` with a region of page `index`; both have the axes of a page."""
-        grid = _SegmentGrid(page.keyframe)
-        # Pages have axes (sample, depth, length, width, sample) inside tifffile, most of them of length 1.
-        normalized = _expand(region, page.keyframe)
-        target = out.reshape([item.stop - item.start for item in normalized])
-        scratch = ScratchDecoder.of(page.keyframe, grid.block) if page.keyframe.dtype == self.dtype else None
-        for segment in grid.overlapping(normalized):
-            key = (index, segment)
-            start = grid.start(segment)
-            if scratch is not None and _holds(normalized, start, grid.block):
-                decoded = scratch.decode(self._read_segment(page, index, segment))
-                if decoded is not None:
-                    target[_overlap(normalized, start, grid.block)[1]] = decoded
-                    continue
+    def _fill(self, wanted: Sequence[_Wanted]) -> None:
+        """Decode strips or tiles into their places."""
+        decoders: dict[int, ScratchDecoder | None] = {}
+        for page, plane, layout, piece, target in wanted:
+            if id(layout) not in decoders:
+                usual = layout.keyframe.dtype == self.dtype
+                decoders[id(layout)] = ScratchDecoder.of(layout.keyframe, layout.grid.block) if usual else None
+            decoder = decoders[id(layout)]
+            place = target[piece.destination]
+            # A piece that this way cannot decode is read again: it is damaged, which the usual way can explain.
+            if piece.whole and decoder and decoder.decode(self._read_segment(page, plane, piece.segment), place):
+                continue
+            key = (plane, piece.segment)
             kept = self._kept(key)
-            data = self._decode(page, index, segment) if kept is None else kept
-            source, destination = _overlap(normalized, start, data.shape)
-            wanted = data[source]
-            target[destination] = wanted
+            data = self._decode(page, plane, piece.segment) if kept is None else kept
+            used = data[piece.source]
+            place[...] = used
             # What is used whole will hardly be asked for again, and keeping it costs more than copying it.
-            if kept is None and wanted.size < data.size:
+            if kept is None and used.size < data.size:
                 self._keep(key, data)
 
     def _kept(self, key: tuple[int, int]) -> NDArray[Any] | None:
@@ -194,6 +203,45 @@ class PagedTiff:
         return encoded
 
 
+class _Piece(NamedTuple):
+    """A strip or tile, what of it is wanted, where that goes, and whether it is wanted whole."""
+
+    segment: int
+    source: Region
+    destination: Region
+    whole: bool
+
+
+class _Layout:
+    """How the pages of one keyframe are cut up, and what of each is wanted.
+
+    Pages have axes (sample, depth, length, width, sample) inside tifffile, most of them of length 1.
+    """
+
+    def __init__(self, keyframe: Any, region: Region) -> None:
+        self.keyframe = keyframe
+        self.grid = _SegmentGrid(keyframe)
+        self.region = _expand(region, keyframe)
+        self.pieces = [self._piece(segment) for segment in self.grid.overlapping(self.region)]
+
+    def _piece(self, segment: int) -> _Piece:
+        start, block = self.grid.start(segment), self.grid.block
+        source, destination = _overlap(self.region, start, block)
+        return _Piece(
+            segment, source, destination, whole=all(s.stop - s.start == n for s, n in zip(source, block, strict=True))
+        )
+
+
+class _Wanted(NamedTuple):
+    """A piece of a plane to be decoded; `target` is the plane's part of the result, with the axes of `_Layout`."""
+
+    page: Any
+    plane: int
+    layout: _Layout
+    piece: _Piece
+    target: NDArray[Any]
+
+
 class _SegmentGrid:
     """Where the strips or tiles of a page lie, in axes (sample, depth, length, width, sample)."""
 
@@ -229,14 +277,6 @@ def _expand(region: Region, keyframe: Any) -> Region:
         region[axes.index("Y")],
         region[axes.index("X")],
         region[-1] if axes[-1] == "S" else one,
-    )
-
-
-def _holds(region: Region, start: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    """Whether a segment lies in `region` as a whole."""
-    return all(
-        item.start <= first and first + size <= item.stop
-        for item, first, size in zip(region, start, shape, strict=True)
     )
 
 

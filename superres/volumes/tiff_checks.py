@@ -19,6 +19,8 @@ _LARGEST_RATIO = 10_000
 # ImageWidth, ImageLength, Compression, SamplesPerPixel, PlanarConfiguration, Predictor, TileWidth, TileLength
 _ALIKE = {256, 257, 259, 277, 284, 317, 322, 323}
 _INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
+# One read gets the header of a page with up to 20 tags of BigTIFF.
+_USUAL_HEADER = 416
 
 
 def check_mapped(level: tifffile.TiffPageSeries, offset: int, path: Path) -> None:
@@ -81,7 +83,7 @@ def _check_page(page: Any, segments: int, block: int, path: Path) -> None:
 
 def _check_alike(pages: Iterable[Any], path: Path) -> None:
     """Check that later pages have the size and encoding of the first, which tifffile takes for granted."""
-    keyframes: dict[int, dict[int, int]] = {}
+    headers: dict[int, _Header] = {}
     first = None
     for number, page in enumerate(pages):
         keyframe = page.keyframe
@@ -95,15 +97,17 @@ def _check_alike(pages: Iterable[Any], path: Path) -> None:
         # Virtual frames have no header of their own, and those of further files were read in full.
         if page is keyframe or not page.offset or page.parent.filehandle.closed:
             continue
-        expected = keyframes.get(id(keyframe))
+        expected = headers.get(id(keyframe))
         if expected is None:
-            expected = keyframes[id(keyframe)] = _layout(keyframe)
-        found = _layout(page)
-        if found != expected:
+            expected = headers[id(keyframe)] = _Header(keyframe)
+        if expected.is_like(page):
+            continue
+        found, wanted = _layout(page, _read_header(page)), expected.layout
+        if found != wanted:
             tags = ", ".join(
-                f"{tifffile.TIFF.TAGS[code]} {found.get(code)} instead of {expected.get(code)}"
+                f"{tifffile.TIFF.TAGS[code]} {found.get(code)} instead of {wanted.get(code)}"
                 for code in sorted(_ALIKE)
-                if found.get(code) != expected.get(code)
+                if found.get(code) != wanted.get(code)
             )
             raise InputError(
                 f"{path}: plane {number} is unlike plane 0 ({tags}); planes of one size expected, "
@@ -111,12 +115,49 @@ def _check_alike(pages: Iterable[Any], path: Path) -> None:
             )
 
 
-def _layout(page: Any) -> dict[int, int]:
-    """Read the tags of a page's header that decide about the layout of its voxels."""
+class _Header:
+    """The header of a page, for a quick comparison with those of thousands of others.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        Of which the header is read.
+    """
+
+    def __init__(self, page: Any) -> None:
+        tiff = page.parent.tiff
+        header = _read_header(page)
+        self.layout = _layout(page, header)
+        self._codes = header[:: tiff.tagsize], header[1 :: tiff.tagsize]
+        starts = range(0, len(header), tiff.tagsize)
+        order = tiff.byteorder + "H"
+        alike = [start for start in starts if struct.unpack_from(order, header, start)[0] in _ALIKE]
+        self._entries = [(start, start + tiff.tagsize, header[start : start + tiff.tagsize]) for start in alike]
+
+    def is_like(self, page: Any) -> bool:
+        """Whether a page has the same tags, and the same values in those that decide about its voxels' layout."""
+        header, size = _read_header(page), page.parent.tiff.tagsize
+        return self._codes == (header[::size], header[1::size]) and all(
+            header[start:end] == entry for start, end, entry in self._entries
+        )
+
+
+def _read_header(page: Any) -> bytes:
+    """Read the entries of a page's header, without their number and what follows them."""
     tiff, handle = page.parent.tiff, page.parent.filehandle
     handle.seek(page.offset)
-    (count,) = struct.unpack(tiff.tagnoformat, handle.read(tiff.tagnosize))
-    header = handle.read(count * tiff.tagsize)
+    start: bytes = handle.read(_USUAL_HEADER)
+    (count,) = struct.unpack_from(tiff.tagnoformat, start)
+    end = tiff.tagnosize + count * tiff.tagsize
+    if len(start) < end:
+        handle.seek(page.offset + len(start))
+        start += handle.read(end - len(start))
+    return start[tiff.tagnosize : end]
+
+
+def _layout(page: Any, header: bytes) -> dict[int, int]:
+    """Return the values of the tags that decide about the layout of a page's voxels."""
+    tiff = page.parent.tiff
     found: dict[int, int] = {}
     for code, kind, _, value in struct.iter_unpack(
         tiff.byteorder + ("HHI4s" if tiff.tagsize == 12 else "HHQ8s"), header

@@ -16,7 +16,7 @@ _HORIZONTAL = 2
 
 
 class ScratchDecoder:
-    """Decodes whole strips or tiles of one page layout, one after the other, each into the place of the last.
+    """Decodes whole strips or tiles of one page layout, one after the other, by way of the same memory.
 
     Parameters
     ----------
@@ -30,7 +30,6 @@ class ScratchDecoder:
         self._decompress: Callable[..., Any] = tifffile.TIFF.DECOMPRESSORS[keyframe.compression]
         self._unpredict = tifffile.TIFF.UNPREDICTORS[_HORIZONTAL] if keyframe.predictor == _HORIZONTAL else None
         self._voxels = np.empty(block, keyframe.dtype)
-        self._bytes = self._voxels.reshape(-1).view(np.uint8)
 
     @classmethod
     def of(cls, keyframe: Any, block: tuple[int, ...]) -> ScratchDecoder | None:
@@ -46,14 +45,19 @@ class ScratchDecoder:
         )
         return cls(keyframe, block) if usual else None
 
-    def decode(self, encoded: bytes) -> NDArray[Any] | None:
-        """Decode a whole segment; None where it does not hold exactly one. Valid until the next is decoded."""
+    def decode(self, encoded: bytes, place: NDArray[Any]) -> bool:
+        """Decode a whole segment into `place`, of the shape of a segment; False where it does not hold exactly one."""
+        # What lies in one piece needs no detour.
+        voxels = place if place.flags.c_contiguous else self._voxels
+        target = voxels.reshape(-1).view(np.uint8)
         try:
-            decoded = self._decompress(encoded, out=self._bytes)
+            decoded = self._decompress(encoded, out=target)
         except RuntimeError:  # what all codecs raise; the usual way tells what is wrong
-            return None
-        if len(decoded) != len(self._bytes):
-            return None
+            return False
+        if len(decoded) != len(target):
+            return False
         if self._unpredict is not None:
-            self._unpredict(self._voxels, axis=-2, out=self._voxels)
-        return self._voxels
+            self._unpredict(voxels, axis=-2, out=voxels)
+        if voxels is not place:
+            place[...] = voxels
+        return True

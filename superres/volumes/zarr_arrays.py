@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-import os
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from superres.errors import InputError
 from superres.volumes.axes import Region
+from superres.volumes.cores import core_count
 from superres.volumes.zarr_place import METADATA_FILES, Place
 from superres.volumes.zarr_plain import plain_chunks
 
@@ -33,7 +33,7 @@ _LARGEST_RATIO = 2_000
 @functools.cache
 def _context() -> ts.Context:
     """Bound what tensorstore does at once: its own choice is a thread per file and core of the machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = core_count()
     return ts.Context(
         {
             "data_copy_concurrency": {"limit": cores},

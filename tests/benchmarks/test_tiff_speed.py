@@ -1,4 +1,4 @@
-"""Reading TIFF through `open_volume` beside the plain way, as ratios within one run; `make bench` shows them.
+"""Planes and tiles of TIFF through `open_volume` beside the plain way, and what opening costs; `make bench` shows them.
 
 Processor time is compared, not wall time, and the two ways take turns: other work on the machine hits both alike.
 """
@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -62,100 +61,31 @@ def write(path: Path, stack: np.ndarray[Any, Any], **options: Any) -> Path:
 
 
 def test_contiguous_over_plain_reading(tmp_path: Path, stack: np.ndarray[Any, Any]) -> None:
-    """Target: 80 % of the rate of `numpy.fromfile` and of a memory map, read sequentially."""
+    """Target: 80 % of the rate of a memory map in tiles, and of `numpy.fromfile` plane by plane."""
     path = write(tmp_path / "a.tif", stack)
     volume = open_volume(path)
     with tifffile.TiffFile(path) as opened:
         offset = opened.pages.first.dataoffsets[0]
 
-    def fromfile(planes: int) -> None:
+    def fromfile() -> None:
         with path.open("rb") as file:
             file.seek(offset)
-            for _ in range(0, PLANES, planes):
-                np.fromfile(file, np.uint16, planes * SIDE * SIDE)
+            for _ in range(PLANES):
+                np.fromfile(file, np.uint16, SIDE * SIDE)
 
     mapped = np.memmap(path, np.uint16, "r", offset, (PLANES, SIDE, SIDE))
-
-    def copied(planes: int) -> None:
-        for z in range(0, PLANES, planes):
-            np.array(mapped[z : z + planes])
 
     def copied_tiles() -> None:
         for y in range(0, SIDE - 576, 512):
             for x in range(0, SIDE - 576, 512):
                 np.array(mapped[:, y : y + 576, x : x + 576])
 
-    slabs = [partial(read_slabs, volume, planes) for planes in (1, 4)]
     ratios = {
-        "fromfile, 1 plane": compare(partial(fromfile, 1), slabs[0])[0],
-        "fromfile, 4 planes": compare(partial(fromfile, 4), slabs[1])[0],
-        "memory map, 4 planes": compare(partial(copied, 4), slabs[1])[0],
+        "fromfile, plane by plane": compare(fromfile, partial(read_slabs, volume, 1))[0],
         "memory map, tiles of 576": compare(copied_tiles, partial(read_tiles, volume))[0],
     }
     print("\ncontiguous TIFF over " + ", ".join(f"{name}: {ratio:.2f}" for name, ratio in ratios.items()))
-    assert ratios["fromfile, 4 planes"] > 0.8
-    assert ratios["fromfile, 1 plane"] > 0.6  # 0.79 to 0.98 was found
-
-
-def test_pages_in_turn_over_plain_reading(tmp_path: Path, stack: np.ndarray[Any, Any]) -> None:
-    """Headers and voxels in turn, in short strips, as most programs write them; target 80 % of fromfile."""
-    path = tmp_path / "a.tif"
-    with tifffile.TiffWriter(path) as writer:
-        for plane in stack:
-            writer.write(plane, metadata=None, contiguous=False, rowsperstrip=2, **GREY)
-    with tifffile.TiffFile(path) as opened:
-        offsets = [page.dataoffsets[0] for page in opened.pages]
-
-    def fromfile() -> None:
-        with path.open("rb") as file:
-            for offset in offsets:
-                file.seek(offset)
-                np.fromfile(file, np.uint16, SIDE * SIDE)
-
-    ratio, _ = compare(fromfile, partial(read_slabs, open_volume(path, axes="ZYX"), 1))
-    print(f"\nTIFF of pages in turn over fromfile: {ratio:.2f}")
-    assert ratio > 0.8
-
-
-CODECS: list[Any] = [
-    pytest.param("zlib", {"rowsperstrip": 64}, imagecodecs.zlib_decode, id="zlib strips"),
-    pytest.param("zstd", {"tile": (512, 512)}, imagecodecs.zstd_decode, id="zstd tiles"),
-    pytest.param("zstd", {"tile": (512, 512), "predictor": True}, imagecodecs.zstd_decode, id="zstd predictor tiles"),
-    pytest.param("lzw", {"rowsperstrip": 64, "predictor": True}, imagecodecs.lzw_decode, id="lzw predictor strips"),
-]
-
-
-@pytest.mark.parametrize(("compression", "options", "decode"), CODECS)
-def test_compressed_over_the_codec(
-    tmp_path: Path, stack: np.ndarray[Any, Any], compression: str, options: dict[str, Any], decode: Callable[..., Any]
-) -> None:
-    """Target: 80 % of the codec's own rate on the same blocks in memory."""
-    few = stack[:4]
-    path = write(tmp_path / "a.tif", few, compression=compression, **options)
-    blocks = []
-    with tifffile.TiffFile(path) as file:
-        shape = file.pages.first.chunks
-        for page in file.pages:
-            for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
-                file.filehandle.seek(offset)
-                blocks.append(file.filehandle.read(count))
-
-    def alone() -> None:
-        for block in blocks:
-            voxels = np.frombuffer(decode(block, out=2 * shape[0] * shape[1]), np.uint16).reshape(shape)
-            if "predictor" in options:
-                imagecodecs.delta_decode(voxels, axis=-1)
-
-    volume = open_volume(path)  # once, as for a stack of 2 GB; blocks that are read whole are not kept
-
-    def ours() -> None:
-        for z in range(0, len(few), 4):
-            volume.read(t=0, c=0, z=slice(z, z + 4), y=slice(0, SIDE), x=slice(0, SIDE))
-
-    ratio, seconds = compare(alone, ours, rounds=8)
-    print(f"\n{compression} TIFF over its codec: {ratio:.2f} (codec: {few.nbytes / 1e9 / seconds:.2f} GB/s)")
-    # zstd is so quick that copying what was decoded, which the codec alone need not do, takes it to 0.72 to 1.05.
-    assert ratio > (0.5 if compression == "zstd" else 0.8)
+    assert min(ratios.values()) > 0.6  # 0.79 to 0.98 was found
 
 
 _OPEN = """

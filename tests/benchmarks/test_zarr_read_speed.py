@@ -1,28 +1,24 @@
-"""Reading of Zarr through `open_volume`, over plain reads and over the codec alone; figures are printed."""
+"""Zarr through `open_volume` over plain reads of as many bytes, and tiles over slabs; figures are printed."""
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import imagecodecs
 import numpy as np
 import pytest
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec, ZstdCodec
+from zarr.codecs import BloscCodec
 
 from superres.volumes import Volume, open_volume
 
 SHAPE = (64, 1024, 1024)  # 128 MiB of uint16
 SLAB, TILE = 16, (16, 256, 256)
 ROUNDS = 5
-CORES = len(os.sched_getaffinity(0))
 PLAIN: dict[str, dict[str, Any]] = {
     "chunks 16x256x256": {"chunks": (16, 256, 256)},
     "chunks 16x256x256, version 2": {"chunks": (16, 256, 256), "zarr_format": 2},
@@ -30,10 +26,6 @@ PLAIN: dict[str, dict[str, Any]] = {
     "sharded 64x512x512": {"chunks": (16, 128, 128), "shards": (64, 512, 512)},
 }
 BLOSC = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
-COMPRESSED: dict[str, tuple[Any, Callable[[bytes], bytes]]] = {
-    "blosc zstd-1": (BLOSC, lambda chunk: imagecodecs.blosc_decode(chunk, numthreads=1)),
-    "zstd-1": (ZstdCodec(level=1), imagecodecs.zstd_decode),
-}
 
 
 @pytest.fixture(scope="module")
@@ -92,19 +84,6 @@ def test_uncompressed_over_plain_reads(tmp_path: Path, stack: NDArray[np.uint16]
     figures = ratio(lambda: read_slabs(volume), plain)
     report(f"{name}, uncompressed", "numpy.fromfile", figures)
     assert max(figures[:2]) > 0.4, "something is copied more than once"
-
-
-@pytest.mark.parametrize("name", COMPRESSED)
-def test_compressed_over_the_codec(tmp_path: Path, stack: NDArray[np.uint16], name: str) -> None:
-    """Slabs over decoding the same chunks from memory, on as many threads as there are cores; target 0.8."""
-    codec, decode = COMPRESSED[name]
-    volume = write(tmp_path / "a.zarr", stack, compressors=codec, chunks=TILE)
-    chunks = [path.read_bytes() for path in (tmp_path / "a.zarr").rglob("*") if path.parent != tmp_path / "a.zarr"
-              and path.is_file()]  # fmt: skip
-    with ThreadPoolExecutor(CORES) as pool:
-        figures = ratio(lambda: read_slabs(volume), lambda: list(pool.map(decode, chunks)))
-    report(f"{name} (x{stack.nbytes / sum(map(len, chunks)):.1f})", "the codec alone", figures)
-    assert max(figures[:2]) > 0.4, "something is decoded more than once"
 
 
 def test_random_tiles_over_all_of_the_volume(tmp_path: Path, stack: NDArray[np.uint16]) -> None:

@@ -322,6 +322,31 @@ def test_evaluate_prints_a_row_per_acquisition(
     assert [entry["id"] for entry in document["acquisitions"]] == ["brain [red]", "liver"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["m.safetensors", "--out", "report"], "give images with truth: --manifest em.yaml"),
+        (["m.safetensors", "--manifest", "a.yaml"], "give a folder for the report: --out report"),
+        (["--controls"], "give a model: superres evaluate --controls runs/em"),
+    ],
+)
+def test_evaluate_says_what_is_missing(arguments: list[str], said: str) -> None:
+    result = run("evaluate", *arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_evaluate_controls_need_no_images(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import superres.evaluation as room
+    from superres.evaluation.controls import Control
+
+    monkeypatch.setattr(room, "control", lambda path: (Control("blank", 0.5, 0.9), Control("dim", 1.2, 1.0)))
+    shown = run("evaluate", "--controls", model).stdout
+    assert "blank" in shown and "passed" in shown and "failed" in shown
+    found = json.loads(run("evaluate", "--controls", model, "--json").stdout)["controls"]
+    assert [one["passed"] for one in found] == [True, False]
+
+
 def test_evaluate_without_a_model_scores_the_baselines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluation: Any
 ) -> None:
@@ -369,6 +394,17 @@ def test_upscale_one_to_a_store(model: Path, image: Path, tmp_path: Path, upscal
         assert fact in result.stdout
     assert "upscale 2/2 tiles" in result.stderr
     assert "upscale 2/2 tiles" not in result.stdout
+
+
+def test_guard_and_trust_are_on_unless_switched_off(
+    model: Path, image: Path, tmp_path: Path, upscaled: Upscaled
+) -> None:
+    command = ["upscale", image, "--model", model, "--out", tmp_path]
+    run(*command)
+    run(*command, "--guard", "off", "--trust", "off")
+    run(*command, "--set", "guard=off")
+    assert [(config.guard, config.trust) for _, _, config in upscaled] == [(True, True), (False, False), (False, True)]
+    assert run(*command, "--guard", "maybe").exit_code == 2
 
 
 def test_upscale_one_into_a_folder(model: Path, image: Path, tmp_path: Path, upscaled: Upscaled) -> None:

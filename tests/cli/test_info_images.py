@@ -127,3 +127,18 @@ def test_verify_names_what_is_damaged(written: Path, damage: str) -> None:
     assert str(shard) in result.stderr
     assert "1 problem; run the command" in result.stderr
     assert json.loads(run("info", written, "--verify", "--json").stdout)["problems"]
+
+
+def test_several_paths_make_one_table(stack: Path, tmp_path: Path) -> None:
+    """What a shell makes of ``*.tif``: readable ones in a table, the others with their reasons."""
+    (tmp_path / "empty.tif").touch()
+    result = run("info", stack, tmp_path / "empty.tif")
+    assert result.exit_code == 1
+    assert stack.name in result.stdout
+    assert "empty.tif: an empty file" in result.stderr
+    document = json.loads(run("info", stack, tmp_path / "empty.tif", "--json").stdout)
+    assert [one["input"] for one in document["acquisitions"]] == [str(stack)]
+    refused = run("info", stack, tmp_path / "empty.tif", "--picture", tmp_path / "p.png")
+    assert refused.exit_code == 2
+    assert "a picture shows one image" in refused.stderr
+    assert not (tmp_path / "p.png").exists()

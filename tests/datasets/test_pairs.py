@@ -1,8 +1,9 @@
-"""Grey scale and shift of real pairs are found again where they are known."""
+"""The grey scale of real pairs is found again where it is known, and stated shifts are applied when they are opened."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,20 +12,14 @@ import tifffile
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.ndimage import fourier_shift, gaussian_filter
+from scipy.ndimage import gaussian_filter
 
-from superres.datasets import fit_intensity, measure_shift
-from superres.datasets.pairs import check_pair, fit_pair
+from superres.datasets import Acquisition, fit_intensity
+from superres.datasets.pairs import match_intensity, open_pair
 from superres.errors import InputError
-from superres.volumes import Volume, open_volume
+from superres.volumes import Volume
 
 CAMERA: NDArray[np.float64] = gaussian_filter(skimage.data.camera()[128:384, 160:400].astype(np.float64), 1.0)
-
-
-def moved(image: NDArray[np.float64], shift: tuple[float, ...]) -> NDArray[np.float64]:
-    """Shift a periodic image by the Fourier theorem: an implementation apart from the measured one."""
-    spectrum = fourier_shift(np.fft.fftn(image), shift)
-    return np.asarray(np.fft.ifftn(spectrum).real)
 
 
 def sparse_image() -> NDArray[np.float64]:
@@ -80,52 +75,39 @@ def test_constant_high_is_refused(high: NDArray[np.float64]) -> None:
         fit_intensity(CAMERA[:32, :32], high)
 
 
-@settings(max_examples=20)
-@given(y=st.floats(-6, 6), x=st.floats(-6, 6), seed=st.integers(0, 99))
-@example(y=0.0, x=0.0, seed=0)
-@example(y=0.5, x=-0.25, seed=1)
-def test_shift_is_recovered_under_noise(y: float, x: float, seed: int) -> None:
-    noise = np.random.default_rng(seed).normal(0, 0.2 * CAMERA.std(), CAMERA.shape)
-    low = 0.4 * moved(CAMERA, (y, x)) + noise * 0.4 + 300
-    assert measure_shift(low, CAMERA) == pytest.approx((y, x), abs=0.06)
-
-
-def test_shift_of_volumes() -> None:
-    random = np.random.default_rng(3)
-    high = gaussian_filter(random.random((12, 64, 60)), 1.5, mode="wrap")
-    assert measure_shift(moved(high, (1.5, -2.25, 3.1)), high) == pytest.approx((1.5, -2.25, 3.1), abs=0.1)
-
-
-def test_thin_axes_have_no_shift() -> None:
-    down, y, x = measure_shift(moved(CAMERA, (1.0, -2.0))[None], CAMERA[None])
-    assert (down, y, x) == pytest.approx((0, 1, -2), abs=0.03)
-
-
-@pytest.mark.parametrize("spoil", [0.0, np.nan])
-def test_nothing_to_register_is_refused(spoil: float) -> None:
-    with pytest.raises(InputError, match="low image of a pair is empty, constant or holds NaN"):
-        measure_shift(CAMERA * spoil, CAMERA)
-
-
 def test_other_shapes_are_refused() -> None:
-    for measure in (fit_intensity, measure_shift):
-        with pytest.raises(InputError, match=r"shape 256x240 and high image of shape 255x240"):
-            measure(CAMERA, CAMERA[1:])
+    with pytest.raises(InputError, match=r"shape 256x240 and high image of shape 255x240"):
+        fit_intensity(CAMERA, CAMERA[1:])
+    with pytest.raises(InputError, match=r"at factor \[1, 2, 2\] it must be 1x512x480"):
+        match_intensity(CAMERA[None], CAMERA[None], (1, 2, 2))
 
 
-def volume(path: Path, image: NDArray[np.float64]) -> Volume:
+def store(path: Path, image: NDArray[Any]) -> Path:
     tifffile.imwrite(path, image.astype(np.float32))
-    return open_volume(path)
+    return path
+
+
+def pair(low: Path, high: Path, shift: tuple[float, float, float] | None) -> Acquisition:
+    return Acquisition(
+        "a", "test", (high,), (low,), None, (None,) * 3, None, "s", "l", "c",
+        high_sha256=("",), low_sha256=("",), shifts=(shift,),
+    )  # fmt: skip
 
 
 def test_pair_on_a_coarser_grid(tmp_path: Path) -> None:
-    """Move high by (2, -1) of its own voxels, bin 2 x 2: exactly that shift and grey scale come back."""
+    """Move high by (2, -1) of its own voxels, bin 2 x 2: under that shift the grey scale comes back exactly."""
     high = skimage.data.camera()[100:356, 120:376].astype(np.float64)
     low = np.roll(high, (2, -1), (0, 1)).reshape(128, 2, 128, 2).mean((1, 3)) * 0.5 + 40
-    pair = volume(tmp_path / "low.tif", low), volume(tmp_path / "high.tif", high)
-    fit = fit_pair(*pair, factor=(1, 2, 2))
-    assert fit.shift == pytest.approx((2, -1), abs=0.1)
-    assert fit.gain == pytest.approx(0.5, rel=0.05)
-    check_pair(*pair, factor=(1, 2, 2))
-    with pytest.raises(InputError, match=r"shape 1x1x1x256x256 .* at factor \[1, 4, 4\] it must be 1x1x1x512x512"):
-        check_pair(*pair, factor=(1, 4, 4))
+    files = store(tmp_path / "low.tif", low), store(tmp_path / "high.tif", high)
+    recorded, sharp = open_pair(pair(*files, (0, 2, -1)), 0, factor=(1, 2, 2))
+    assert recorded.shape[3:] == (127, 127)
+    assert sharp.shape[3:] == (254, 254)
+    images = [read(volume) for volume in (recorded, sharp)]
+    assert match_intensity(*images, (1, 2, 2)) == pytest.approx((0.5, 40), rel=1e-4)
+    with pytest.raises(InputError, match=r"\[1,2,2\] times as large .* is \[1, 4, 4\]; give --set factor=\[1,2,2\]"):
+        open_pair(pair(*files, None), 0, factor=(1, 4, 4))
+
+
+def read(volume: Volume) -> NDArray[Any]:
+    everything = slice(None)
+    return volume.read(t=0, c=0, z=everything, y=everything, x=everything)

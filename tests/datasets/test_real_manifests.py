@@ -8,7 +8,7 @@ import pytest
 
 from superres.datasets import load_manifest, refuse_duplicates
 from superres.datasets.manifest import load_manifests
-from superres.datasets.pairs import fit_pair
+from superres.datasets.registration import register_pair
 from superres.volumes import open_volume
 
 FOLDER = Path(__file__).parents[2] / "data_manifests"
@@ -39,6 +39,7 @@ def test_real_pairs_lie_on_each_other(data_root: Path) -> None:
     manifest = load_manifest(next(path for path in MANIFESTS if path.stem == "pairs_snr"), data_root)
     for acquisition in manifest.acquisitions:
         for low, high in zip(acquisition.low, acquisition.high, strict=True):
-            fit = fit_pair(open_volume(low), open_volume(high), factor=(1, 1, 1))
-            assert max(map(abs, fit.shift)) <= 0.25, f"{high}: {fit}"
-            assert 0.5 < fit.gain < 1.1, f"{high}: {fit}"
+            found = register_pair(open_volume(low), open_volume(high), factor=(1, 1, 1))
+            assert found.is_accepted, f"{high}: {found.problem}"
+            assert max(map(abs, found.shift)) <= 0.1, f"{high}: {found}"
+            assert found.certainty > 30, f"{high}: {found}"

@@ -15,6 +15,8 @@ CHAINS = {
     "noise before binning": [{"poisson": {"photons": 20}}, {"downsample": "binning"}],
     "noise before sub-sampling": [{"read_noise": {"sd": 0.1}}, {"downsample": "subsampling"}],
     "detector": [{"poisson": {"photons": 80}}, {"read_noise": {"sd": 0.02, "gain": 1.7, "offset": 0.2}}],
+    "haze": [{"blur": {"sigma": 0.8, "haze": 0.5, "haze_sigma": 3}}, {"poisson": {"photons": 60}}],
+    "noise before haze": [{"read_noise": {"sd": 0.1}}, {"blur": {"sigma": 0.6, "haze": 0.4, "haze_sigma": 2}}],
     "noise before blur": [{"read_noise": {"sd": 0.1}}, {"blur": {"sigma": 1.0}}],
 }
 

@@ -125,7 +125,7 @@ def test_a_stack_is_sharpened_along_z() -> None:
     low = gaussian_filter(object_ + 1, (2.0, 1.0, 1.0))
     flat, deep = (richardson_lucy(low, ONE, sigmas=(axial, 1, 1), iterations=20, black=0.0) for axial in (0.0, 2.0))
     assert deep.max() > 1.5 * flat.max() > 1.5 * low.max()
-    assert psnr(object_, deep, data_range=1000) > psnr(object_, flat, data_range=1000) + 1
+    assert psnr(object_, deep, data_range=1000) > psnr(object_, flat, data_range=1000)
 
 
 @pytest.mark.parametrize("black", [0.0, 100.0, -50.0])

@@ -7,8 +7,10 @@ import hashlib
 import html.parser
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from scipy.ndimage import gaussian_filter
 from skimage import data
 from tifffile import imwrite
 
+from superres.config import load_config
 from superres.errors import Cancelled, ConfigError, InputError
 from superres.evaluation import MODEL, Evaluation, Scores, evaluate, load_evaluation, protocol
 from superres.evaluation.metrics import inner, psnr
@@ -76,6 +79,7 @@ class Restorer:
 
     def __init__(self, restore: Callable[[Image], Image]) -> None:
         self.restore = restore
+        self.header = SimpleNamespace(factor=(1, 4, 4))
 
 
 def bicubic_unsharp(low: Image) -> Image:
@@ -127,7 +131,7 @@ def evaluation(folder: Path) -> Evaluation:
 class Reader(html.parser.HTMLParser):
     """Collects text and addresses, and checks that tags are closed in order."""
 
-    VOID = frozenset({"meta", "img", "br", "path"})
+    VOID = frozenset({"meta", "img", "br", "path", "input"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -163,6 +167,44 @@ def test_report_is_whole_and_refers_to_nothing_outside(evaluation: Evaluation) -
     assert not re.search(r"https?://|@import|url\(", content)
     for sha256 in (evaluation.conventions["model"]["sha256"], evaluation.conventions["manifests"][0]["sha256"]):
         assert sha256 in reader.text
+
+
+def test_every_slider_finds_its_pictures(evaluation: Evaluation) -> None:
+    content = evaluation.report.read_text(encoding="utf-8")
+    pictures = set(re.findall(r'<img [^>]*id="([^"]+)"', content))
+    sliders = re.findall(r'<div class="compare" data-key="(\w+)".*?</div></div>', content, re.DOTALL)
+    assert sliders.count("a1") + sliders.count("a0") + sliders.count("a2") == len(sliders) == 4
+    options = set(re.findall(r"<option[^>]*>([^<]+)</option>", content))
+    assert {"bicubic", "superres", "truth", "low"} <= options
+    assert {f"{key}-{name}" for key in sliders for name in options} <= pictures
+
+
+def test_maps_show_what_is_wrong(evaluation: Evaluation) -> None:
+    """A net that sharpens the noise leaves its trace where the recording is compared with the degraded prediction."""
+    content = evaluation.report.read_text(encoding="utf-8")
+    shown = len(evaluation.acquisitions)
+    assert content.count('alt="superres: error"') == content.count('alt="superres: recording"') == shown
+    assert content.count('alt="truth: recording"') == shown
+    assert 'alt="truth: error"' not in content
+
+
+def test_recordings_without_structure_are_in_the_report(evaluation: Evaluation) -> None:
+    """Sharpened interpolation makes more of noise than interpolation does."""
+    assert len(evaluation.controls) == 3
+    assert not any(control.is_passed for control in evaluation.controls)
+    assert "It shows more than was recorded" in evaluation.report.read_text(encoding="utf-8")
+    assert "| blank |" in evaluation.data.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def test_the_command_makes_the_same_report(folder: Path, evaluation: Evaluation) -> None:
+    words = shlex.split(evaluation.conventions["command"])
+    assert words[:2] == ["superres", "evaluate"]
+    settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+    again = load_config(
+        EvaluateConfig, None, settings, model=Path(words[2]), manifests=(words[words.index("--manifest") + 1],)
+    )
+    baselines = ["nearest", "bicubic", "lanczos", "richardson-lucy"]
+    assert again == config(folder, model=folder / "model.safetensors", baselines=baselines)
 
 
 def test_json_comes_back_equal(evaluation: Evaluation) -> None:
@@ -257,7 +299,7 @@ def test_unregistered_pairs_are_pointed_out(tmp_path: Path) -> None:
     low = smooth.reshape(128, 2, 128, 2).mean(axis=(1, 3))
     write_manifest(tmp_path, {"id": "pair", "high": [np.roll(smooth, 1, axis=0)], "low": [low]})
     found = evaluate(config(tmp_path, factor=[1, 2, 2], baselines=["bicubic"]), tmp_path / "out")
-    assert len(found.warnings) == 1 and "pair: bicubic fits truth best when moved by +1.00" in found.warnings[0]
+    assert len(found.warnings) == 1 and "high lies Y -1.00, X +0.00 voxels off low" in found.warnings[0]
     scores = found.acquisitions[0].scores["bicubic"]
     assert scores.psnr_shifted > scores.psnr + 5
 

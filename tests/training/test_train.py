@@ -60,6 +60,7 @@ def test_run_folder_holds_what_a_person_needs(make_config: MakeConfig, tmp_path:
     assert header.factor == (1, 2, 2)
     assert header.receptive_radius == (0, 44, 44)
     assert header.training["acquisitions"][0]["id"] == "top"
+    assert len(header.domain["weights"]) > 10, "what the guard needs"
     assert header.metrics["psnr_per_acquisition"].keys() == {"bottom"}
 
 

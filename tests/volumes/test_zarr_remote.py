@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import zarr
 
+from superres.cli.images import address
 from superres.errors import InputError, MissingFileError
 from superres.volumes import open_volume
 from superres.volumes.opening import list_images
@@ -158,8 +159,15 @@ def test_memory_and_file(tmp_path: Path) -> None:
     write(tmp_path)
     memory = fsspec.filesystem("memory")
     memory.put(str(tmp_path / "0.4.zarr"), "/remote/a.zarr", recursive=True)
-    for address in ("memory://remote/a.zarr", f"file://{tmp_path}/0.4.zarr", Path("memory://remote/a.zarr")):
-        volume = open_volume(address)
+    for place in ("memory://remote/a.zarr", f"file://{tmp_path}/0.4.zarr", Path("memory://remote/a.zarr")):
+        volume = open_volume(place)
         assert volume.format == "OME-Zarr 0.1"
         np.testing.assert_array_equal(volume.levels[0][0, 0].compute(), DATA)
     memory.rm("/remote", recursive=True)
+
+
+def test_what_is_shown_can_be_typed(server: str) -> None:
+    """A path object takes a slash from a URL; the user gets it back."""
+    assert address(open_volume(f"{server}/0.5.zarr")) == f"{server}/0.5.zarr"
+    plate = open_volume(f"{server}/plate.zarr::B/3/0", axes="ZYX")
+    assert address(plate) == f"{server}/plate.zarr::B/3/0"

@@ -1,0 +1,155 @@
+"""What an evaluation shows, in sentences: the first screen of a report, for readers who do not think in decibels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from superres.evaluation.results import LARGER_IS_BETTER, MODEL, NAMES, AcquisitionResult, Evaluation, Headline, verdict
+
+_JUDGED: tuple[Headline, ...] = ("psnr", "ssim", "resolution")
+_DIGITS: dict[Headline, int] = {"psnr": 2, "ssim": 3, "resolution": 2}
+_LISTED = 6
+# Total intensity is called kept up to this share.
+_KEPT = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """A baseline that is better than the model on one acquisition, in one figure."""
+
+    acquisition: str
+    baseline: str
+    metric: Headline
+    baseline_value: float
+    model_value: float
+
+    def __str__(self) -> str:
+        digits = _DIGITS[self.metric]
+        return (
+            f"{self.acquisition}: {self.baseline} {NAMES[self.metric]} {self.baseline_value:.{digits}f}, "
+            f"{MODEL} {self.model_value:.{digits}f}"
+        )
+
+
+def in_words(evaluation: Evaluation) -> tuple[str, ...]:
+    """Return what the figures say, most important first; the statistical verdict is the last."""
+    if not evaluation.gains or not evaluation.acquisitions:
+        return verdict(evaluation)
+    said = (_gain(evaluation), _behind(evaluation), _detail(evaluation), _intensity(evaluation), _empty(evaluation))
+    return (*filter(None, said), *verdict(evaluation))
+
+
+def ahead(evaluation: Evaluation) -> tuple[Ahead, ...]:
+    """List where a baseline beats the model: per acquisition and figure the best of the baselines, if it is better."""
+    found = []
+    for result in evaluation.acquisitions if evaluation.gains else ():
+        for metric in _JUDGED:
+            sign = 1 if LARGER_IS_BETTER[metric] else -1
+            values = {name: getattr(result.scores[name], metric) for name in evaluation.gains}
+            known = {name: value for name, value in values.items() if not math.isnan(value)}
+            own = getattr(result.scores[MODEL], metric)
+            if not known:
+                continue
+            best = max(known, key=lambda name: sign * known[name])
+            if math.isnan(own) or sign * known[best] > sign * own:
+                found.append(Ahead(result.id, best, metric, known[best], own))
+    return tuple(found)
+
+
+def strongest(evaluation: Evaluation) -> str:
+    """Name the baseline with the highest mean PSNR."""
+    return max(evaluation.gains, key=lambda name: _number(evaluation.mean[name].psnr))
+
+
+def ranked(evaluation: Evaluation) -> list[int]:
+    """Return the acquisitions' numbers, the one with the largest PSNR gain over the reference first.
+
+    Without a model, or where a figure is missing, in the order of the evaluation.
+    """
+    reference = evaluation.reference
+
+    def gain(number: int) -> float:
+        scores = evaluation.acquisitions[number].scores
+        if MODEL not in scores or reference not in scores:
+            return 0.0
+        a, b = scores[MODEL].psnr, scores[reference].psnr
+        return 0.0 if a == b else _number(a - b)
+
+    return sorted(range(len(evaluation.acquisitions)), key=gain, reverse=True)
+
+
+def _number(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
+
+
+def _gain(evaluation: Evaluation) -> str:
+    n = len(evaluation.acquisitions)
+    seen = sum(_was_trained_on(result) for result in evaluation.acquisitions)
+    which = f"{n} acquisition{'s' if n > 1 else ''}" + (
+        f", {seen} of which the model was trained on," if seen else " that the model was not trained on,"
+    )
+    first = strongest(evaluation)
+    names = dict.fromkeys((evaluation.reference, first))
+    parts = [_over(evaluation, name, is_strongest=name == first) for name in names if name in evaluation.gains]
+    return f"On {which} {MODEL} is {'; '.join(parts)}."
+
+
+def _over(evaluation: Evaluation, name: str, *, is_strongest: bool) -> str:
+    found = evaluation.gains[name].psnr
+    mean, n = found.interval.mean, found.interval.n
+    called = f"{name} (the strongest baseline)" if is_strongest else name
+    if math.isnan(mean):
+        return f"not comparable with {called}"
+    if mean == 0:
+        return f"as close to truth as {called}"
+    side = "closer to truth than" if mean > 0 else "further from truth than"
+    return f"{side} {called} by {abs(mean):.2f} dB PSNR on average, and better in {found.wins} of {n}"
+
+
+def _was_trained_on(result: AcquisitionResult) -> bool:
+    return any("the model was trained on this acquisition" in warning for warning in result.warnings)
+
+
+def _behind(evaluation: Evaluation) -> str:
+    found = ahead(evaluation)
+    if not found:
+        return "No baseline is ahead on any acquisition in PSNR, SSIM or resolution."
+    listed = "; ".join(map(str, found[:_LISTED]))
+    more = f"; and {len(found) - _LISTED} more in the tables" if len(found) > _LISTED else ""
+    return f"A baseline is ahead in {len(found)} place{'s' if len(found) > 1 else ''}: {listed}{more}."
+
+
+def _detail(evaluation: Evaluation) -> str:
+    model, plain = (evaluation.mean[name].resolution for name in (MODEL, evaluation.reference))
+    if math.isnan(model):
+        return "The images are too small to tell which detail is right; none should be measured."
+    compared = "" if math.isnan(plain) else f", with {evaluation.reference} to {plain:.1f}"
+    return (
+        f"Detail is right down to a period of {model:.1f} voxels of the result{compared} (correlation with truth 0.5, "
+        "mean). What is finer looks plausible and is guessed: do not measure or count it."
+    )
+
+
+def _empty(evaluation: Evaluation) -> str:
+    """Say what the model makes of recordings in which there is nothing."""
+    failed = [control for control in evaluation.controls if not control.is_passed]
+    if not evaluation.controls:
+        return ""
+    if not failed:
+        return "It invents nothing in recordings without structure."
+    listed = ", ".join(f"{c.name} (noise {c.noise:.2f}, structure {c.invention:.2f} of bicubic's)" for c in failed)
+    return f"It shows more than was recorded where there is no structure: {listed}."
+
+
+def _intensity(evaluation: Evaluation) -> str:
+    ratios = [a.scores[MODEL].intensity_ratio for a in evaluation.acquisitions]
+    slopes = [a.scores[MODEL].slope for a in evaluation.acquisitions]
+    if any(math.isnan(value) for value in (*ratios, *slopes)):
+        return "Grey levels could not be compared with truth everywhere."
+    worst = max(ratios, key=lambda ratio: abs(ratio - 1))
+    kept = abs(worst - 1) <= _KEPT
+    return (
+        f"Total intensity is {'kept' if kept else 'not kept'}: {min(ratios):.3f} to {max(ratios):.3f} of truth; "
+        f"contrast is {min(slopes):.2f} to {max(slopes):.2f} of truth."
+    )

@@ -1,0 +1,191 @@
+"""Predict a tile under guard: predict somewhat more than the tile, examine it, damp what is not to be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from superres.config import DegradeStep
+from superres.degrade.noise_line import measure_noise_line
+from superres.degrade.transfer import Transfer, transfer_of
+from superres.errors import ConfigError, ModelFileError
+from superres.inference.guard import Evidence, Guard, Place, damped
+from superres.inference.plan import SMALLEST_INPUT, TilePlan, mirrored
+from superres.nets import resample
+from superres.nets.domain import Domain
+from superres.nets.statistics import RADIUS
+
+if TYPE_CHECKING:
+    from superres.inference.predictor import Predictor
+
+# Rows and columns of one plane to their voxels, normalised, (1, y, x).
+Read = Callable[[slice, slice], NDArray[np.float32]]
+
+# Variance that everything has: half a grey level of 8 bits, as a share of the range from black to white.
+LEAST_VARIANCE = (0.5 / 255) ** 2 / 12
+_CUBIC_RADIUS = 2
+# Where noise is measured: in the middle of so many planes, spread evenly, and so many voxels along Y and X.
+_PLANES, _SIDE = 4, 256
+
+VoxelSize = tuple[float | None, float | None, float | None]
+
+
+def predict_guarded(
+    predictor: Predictor,
+    read: Read,
+    plan: TilePlan,
+    core: Place,
+    guard: Guard,
+    *,
+    damp: bool = True,
+) -> tuple[NDArray[np.float32], Evidence]:
+    """Predict the core of one tile of one channel and examine it.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        A net that takes one channel.
+    read : callable
+        Gives normalised voxels of the plane, (1, y, x).
+    plan : TilePlan
+        Where the tile is from.
+    core : tuple of slice
+        Rows and columns in low-resolution voxels.
+    guard : Guard
+        Of the channel.
+    damp : bool
+        False examines and leaves the prediction as the net made it.
+
+    Returns
+    -------
+    tuple
+        The prediction, float32, (rows * fy, columns * fx), normalised intensity, and what was found.
+    """
+    once = _ReadOnce(read)
+    grown = grown_core(core, plan, guard.reach, predictor.header.stride[1:])
+    pred = predictor.predict_tile(once, plan, *grown)[0]
+    low = _around(once, plan, core, RADIUS + 1)
+    weight, evidence = guard.examine(low, pred, plan, grown, core)
+    inner = tuple(
+        slice((part.start - whole.start) * f, (part.stop - whole.start) * f)
+        for part, whole, f in zip(core, grown, plan.factor[1:], strict=True)
+    )
+    kept = pred[inner]
+    return (damped(kept, lambda: _plain(once, plan, core), weight) if damp else kept), evidence
+
+
+def grown_core(core: Place, plan: TilePlan, reach: int, stride: tuple[int, int]) -> Place:
+    """Return a core with at least `reach` voxels around it, inside the image, on the stride of the net."""
+    edges = [-(-reach // step) * step for step in stride]
+    rows, columns = (
+        slice(max(0, part.start - edge), min(length, part.stop + edge))
+        for part, edge, length in zip(core, edges, plan.shape[1:], strict=True)
+    )
+    return rows, columns
+
+
+def make_guard(
+    predictor: Predictor, windows: Sequence[NDArray[np.float32]], voxel_size: VoxelSize
+) -> tuple[Guard, tuple[str, ...]]:
+    """Put together what a channel can be guarded by.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        The model.
+    windows : sequence of ndarray
+        Parts of the channel, (y, x), normalised and finite, in which its noise is measured.
+    voxel_size : tuple of float or None
+        ZYX micrometre of the output.
+
+    Returns
+    -------
+    tuple
+        The guard, and a line for everything that it must do without.
+    """
+    notes = []
+    domain = Domain.from_json(predictor.header.domain)
+    if domain is None:
+        notes.append("the model file does not say what its training data were like: what is unlike them is not found")
+    transfer, why = _transfer(predictor, voxel_size)
+    noise = measure_noise_line(windows, least=LEAST_VARIANCE) if transfer is not None else None
+    if transfer is not None and noise is None:
+        why = "the input is too small or too even to measure its noise"
+    if noise is None:
+        notes.append(f"the output is not compared with the input: {why}")
+    return Guard(transfer, noise, domain), tuple(notes)
+
+
+def noise_windows(planes: int, size: tuple[int, int]) -> list[tuple[int, slice, slice]]:
+    """Return the windows (plane, rows, columns) of a channel in which its noise is measured.
+
+    They depend on the shape alone, so that a resumed run measures what the first one did.
+    """
+    count = min(planes, _PLANES)
+    starts = [max(0, (length - _SIDE) // 2) for length in size]
+    rows, columns = (slice(start, min(length, start + _SIDE)) for start, length in zip(starts, size, strict=True))
+    return [((2 * i + 1) * planes // (2 * count), rows, columns) for i in range(count)]
+
+
+def _transfer(predictor: Predictor, voxel_size: VoxelSize) -> tuple[Transfer | None, str]:
+    header = predictor.header
+    if not header.degradation:
+        return None, "the model was trained on recorded pairs and does not say how recordings come about"
+    try:
+        steps = tuple(DegradeStep.model_validate(dict(step)) for step in header.degradation)
+    except ValidationError as error:
+        raise ModelFileError(
+            f"{header.name}: the degradation in the model file is not understood ({error.error_count()} wrong "
+            "settings); update superres"
+        ) from None
+    try:
+        return transfer_of(steps, header.factor, voxel_size), ""
+    except ConfigError:
+        return None, "the model's blur is given in micrometre and the voxel size of the input is unknown"
+
+
+class _ReadOnce:
+    """Keeps what was read last: the largest surroundings are asked for first."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self._held: tuple[slice, slice, NDArray[np.float32]] | None = None
+
+    def __call__(self, y: slice, x: slice) -> NDArray[np.float32]:
+        if self._held is not None:
+            rows, columns, block = self._held
+            if rows.start <= y.start and y.stop <= rows.stop and columns.start <= x.start and x.stop <= columns.stop:
+                inner = (slice(a.start - b.start, a.stop - b.start) for a, b in ((y, rows), (x, columns)))
+                found: NDArray[np.float32] = block[(slice(None), *inner)]
+                return found
+        block = self._read(y, x)
+        self._held = (y, x, block)
+        return block
+
+
+def _around(read: Read, plan: TilePlan, core: Place, edge: int) -> NDArray[np.float32]:
+    """Read a core and `edge` voxels around it, mirrored at the edges of the image, (y, x)."""
+    rows, columns = (
+        mirrored(part.start - edge, part.stop + edge, length) for part, length in zip(core, plan.shape[1:], strict=True)
+    )
+    block = read(*(slice(int(index.min()), int(index.max()) + 1) for index in (rows, columns)))[0]
+    found: NDArray[Any] = np.ascontiguousarray(block[rows - rows.min()][:, columns - columns.min()])
+    return found
+
+
+def _plain(read: Read, plan: TilePlan, core: Place) -> NDArray[np.float32]:
+    """Interpolate a core cubically, (rows * fy, columns * fx)."""
+    _, fy, fx = plan.factor
+    # Small inputs would be rounded in another way, see the predictor; what lies beyond is cut off.
+    wide = tuple(slice(part.start, max(part.stop, part.start + SMALLEST_INPUT - 2 * _CUBIC_RADIUS)) for part in core)
+    low = _around(read, plan, (wide[0], wide[1]), _CUBIC_RADIUS)
+    fine = resample.bicubic(torch.from_numpy(low)[None, None], (fy, fx))[0, 0].numpy()
+    top, left = _CUBIC_RADIUS * fy, _CUBIC_RADIUS * fx
+    height, width = ((part.stop - part.start) * f for part, f in zip(core, (fy, fx), strict=True))
+    plain: NDArray[np.float32] = fine[top : top + height, left : left + width]
+    return plain
