@@ -43,8 +43,8 @@ def dots(shape: tuple[int, int, int], seed: int = 0) -> Image:
     return image
 
 
-@given(st.sampled_from([1, 3, 20]), st.floats(0.4, 1.5), st.integers(0, 9), st.sampled_from([1, 12]))
-@settings(max_examples=6)
+@given(st.sampled_from([1, 8]), st.floats(0.4, 1.5), st.integers(0, 9), st.sampled_from([1, 12]))
+@settings(max_examples=4)
 def test_richardson_lucy_keeps_total_intensity(iterations: int, sigma: float, seed: int, depth: int) -> None:
     low = dots((depth, 36, 40), seed)
     sharp = richardson_lucy(low, ONE, sigmas=(0.8 * (depth > 1), sigma, sigma), iterations=iterations, black=0.0)
