@@ -248,7 +248,7 @@ def check_degrade(steps: tuple[DegradeStep, ...], factor: tuple[int, int, int]) 
         raise ValueError("factor [1, 1, 1] leaves the grid alone; remove the downsample step from degrade")
 
 
-# --- upscaling and evaluation ----------------------------------------------------------------------------------------
+# --- upscaling -------------------------------------------------------------------------------------------------------
 
 
 class UpscaleConfig(Settings):
@@ -265,27 +265,6 @@ class UpscaleConfig(Settings):
     guard: bool = Field(True, description="fall back on interpolation where the prediction is not to be believed")
     trust: bool = Field(True, description="write maps of how far to believe the output, and a summary")
     overwrite: bool = False
-
-
-class EvaluateConfig(Settings):
-    """What is scored against truth, beside which baselines."""
-
-    manifests: Paths
-    data_root: Path | None = None
-    model: Path | None = None
-    factor: Factor | None = Field(None, description="default: the model's")
-    degrade: tuple[DegradeStep, ...] | None = Field(None, description="default: the model's; unused for real pairs")
-    split: Literal["train", "val", "test"] = "val"
-    baselines: tuple[Literal["nearest", "bicubic", "lanczos", "gaussian", "richardson-lucy"], ...] = (
-        "nearest",
-        "bicubic",
-        "lanczos",
-        "richardson-lucy",
-    )
-    planes: int = Field(8, ge=1, description="planes scored per acquisition, evenly spread")
-    crop: int = Field(8, ge=0, description="low-resolution voxels left out at every border")
-    seed: int = Field(0, ge=0)
-    device: Device = "auto"
 
 
 # --- YAML and overrides ----------------------------------------------------------------------------------------------

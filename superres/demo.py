@@ -17,10 +17,11 @@ import skimage.data
 import yaml
 from numpy.typing import NDArray
 
-from superres.config import DegradeStep, EvaluateConfig, TrainConfig, UpscaleConfig
+from superres.config import DegradeStep, TrainConfig, UpscaleConfig
 from superres.datasets.checksum import file_sha256
 from superres.degrade import degrade_image
 from superres.evaluation import Evaluation, evaluate
+from superres.evaluation.settings import EvaluateConfig
 from superres.inference import UpscaleSummary, load_model, upscale
 from superres.progress import ProgressCallback, silent
 from superres.training import train

@@ -15,7 +15,6 @@ from superres.config import (
     Augment,
     Blur,
     DegradeStep,
-    EvaluateConfig,
     IntensityRule,
     LossConfig,
     ModelConfig,
@@ -27,6 +26,7 @@ from superres.config import (
     load_config,
 )
 from superres.errors import ConfigError, MissingFileError, SuperresError
+from superres.evaluation.settings import EvaluateConfig
 
 BINNING = DegradeStep(downsample="binning")
 MINIMAL: dict[str, Any] = {"manifests": ["m.yaml"], "factor": [1, 4, 4], "steps": 10}

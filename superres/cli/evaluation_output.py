@@ -28,6 +28,7 @@ _MEANS = (
     ("error_below", "below", 3),
     ("error_above", "above", 3),
 )
+_COLUMNS = 6  # methods beside each other
 _MEANS_CAPTION = (
     "means; moved: PSNR within 1 voxel of shift; FRC: finest period in voxels right against truth; below, above: "
     "spectral error on either side of the low image's Nyquist frequency"
@@ -72,7 +73,11 @@ def show_demo(result: DemoResult) -> None:
 def _show_scores(evaluation: Evaluation) -> None:
     from superres.evaluation.results import verdict
 
-    OUT.print(_acquisition_table(evaluation))
+    # As many columns as are readable; the model is in the last table, among the strongest.
+    parts = math.ceil(len(evaluation.methods) / _COLUMNS)
+    for part in range(parts):
+        first, last = (place * len(evaluation.methods) // parts for place in (part, part + 1))
+        OUT.print(_acquisition_table(evaluation, evaluation.methods[first:last]))
     if evaluation.mean:
         OUT.print(_mean_table(evaluation))
     for warning in evaluation.warnings:
@@ -83,22 +88,22 @@ def _show_scores(evaluation: Evaluation) -> None:
         print_message(OUT, "", "", sentence)
 
 
-def _acquisition_table(evaluation: Evaluation) -> Table:
-    """Return a table, two lines a cell: PSNR in dB above SSIM, the best of the row in bold green."""
+def _acquisition_table(evaluation: Evaluation, methods: Sequence[str]) -> Table:
+    """Return a table, two lines a cell: PSNR in dB above SSIM, the best of all methods in bold green."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption="PSNR in dB, and SSIM below", caption_justify="left")
     table.add_column("acquisition", overflow="fold", min_width=12)
-    for method in evaluation.methods:
+    for method in methods:
         table.add_column(method.replace("-", "-\n"), justify="right", min_width=6)
     for number, acquisition in enumerate(evaluation.acquisitions, start=1):
         is_last = number == len(evaluation.acquisitions)
-        table.add_row(Text(acquisition.id), *_cells(evaluation.methods, acquisition.scores), end_section=is_last)
+        table.add_row(Text(acquisition.id), *_cells(methods, acquisition.scores), end_section=is_last)
     if len(evaluation.acquisitions) > 1:
-        table.add_row("mean", *_cells(evaluation.methods, evaluation.mean))
+        table.add_row("mean", *_cells(methods, evaluation.mean))
     return table
 
 
 def _cells(methods: Sequence[str], scores: Mapping[str, Scores]) -> list[Text]:
-    best = [max((getattr(scores[method], metric) for method in methods), default=0.0) for metric in ("psnr", "ssim")]
+    best = [max((getattr(one, metric) for one in scores.values()), default=0.0) for metric in ("psnr", "ssim")]
 
     def cell(one: Scores) -> Text:
         marks = ["bold green" if value >= top else "" for value, top in zip((one.psnr, one.ssim), best, strict=True)]

@@ -41,6 +41,8 @@ def train(
     epilog=examples(
         "superres evaluate runs/em --manifest em.yaml --out reports/em",
         "superres evaluate runs/my --manifest my.yaml --out reports/my --set split=test",
+        "superres evaluate runs/my --manifest my.yaml --out reports/my --set models.unet=runs/plain "
+        "--set psf.beads=beads.tif",
         "superres evaluate --manifest my.yaml --out reports/baselines --set factor=[1,2,2] "
         "--set 'degrade=[{downsample: binning}]'",
         "superres evaluate --controls runs/em",
@@ -60,10 +62,11 @@ def evaluate(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a model against truth beside interpolation and deconvolution, and write a report with pictures."""
+    """Score a model against truth beside baselines and other nets, and write a report with pictures."""
     with job(STARTS_ANEW) as progress:
         from superres import evaluation
-        from superres.config import EvaluateConfig, load_config
+        from superres.config import load_config
+        from superres.evaluation.settings import EvaluateConfig
 
         if controls:
             found = evaluation.control(_given(model, "a model: superres evaluate --controls runs/em"))

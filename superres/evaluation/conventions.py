@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import importlib.metadata
 import json
@@ -13,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import superres
-from superres.config import EvaluateConfig
 from superres.datasets import Manifest
 from superres.datasets.checksum import file_sha256
 from superres.evaluation.alignment import REACH
-from superres.evaluation.baselines import Tuning
+from superres.evaluation.baselines import DESCRIPTIONS
 from superres.evaluation.exhibits import WINDOW
 from superres.evaluation.metrics import NRMSE_VARIANT
 from superres.evaluation.sampling import Setup
+from superres.evaluation.settings import EvaluateConfig
 from superres.evaluation.similarity import BLACK_PERCENTILE, FACTOR_REACH, MS_SSIM_SIDE, SCALE_WEIGHTS, SSIM_WINDOW
 from superres.evaluation.statistics import DRAWS, EXACT_UP_TO
+from superres.evaluation.tuning_set import SIDE, STACK_SIDE, STACKS, WINDOWS
 from superres.evaluation.upsampling import RESAMPLERS
 from superres.modelfile import ModelHeader
 
@@ -37,6 +37,10 @@ DEFINITIONS = {
     "Positive differences favour the model",
     "precision": "truth is read as float32 from the data type given per acquisition, and scores are computed in "
     "float64; predictions are neither clipped, rounded nor rescaled",
+    "tuning": "settings of baselines are those with the best mean PSNR on up to "
+    f"{WINDOWS} windows {SIDE} voxels wide ({STACKS} windows {STACK_SIDE} wide of stacks that are taken as a whole), "
+    "of another split than the one that is scored wherever the manifests have one (test: val, else train; val: train; "
+    "train: val)",
     "missing": "planes of truth with NaN or infinite values and those that are constant in the scored part are left "
     "out and listed; a prediction that holds NaN has no value in any figure",
     "psnr": "10 log10(R^2 / MSE) in decibel; R is stated per acquisition and is the same for every method",
@@ -85,8 +89,6 @@ def describe_run(
     *,
     header: ModelHeader | None,
     manifests: Sequence[Manifest],
-    tuned: Mapping[str, Tuning],
-    tuned_on: Sequence[str],
     methods: Sequence[str],
     micro_ssim_factors: Mapping[str, float],
 ) -> dict[str, Any]:
@@ -107,8 +109,6 @@ def describe_run(
         "intensity": setup.rule.model_dump(mode="json"),
         "definitions": DEFINITIONS,
         "baselines": _baselines(methods),
-        "tuned": {name: dataclasses.asdict(tuning) for name, tuning in tuned.items()},
-        "tuned_on": list(tuned_on),
         "micro_ssim_factors": dict(micro_ssim_factors),
     }
 
@@ -128,12 +128,7 @@ def command(config: EvaluateConfig) -> str:
 
 def _baselines(methods: Sequence[str]) -> dict[str, str]:
     """Say what each baseline is."""
-    words = RESAMPLERS | {
-        "input": "the low image as it was recorded",
-        "gaussian": "bicubic, then a Gaussian blur; sigma tuned",
-        "richardson-lucy": "bicubic, black level subtracted, negative values set to 0, Richardson-Lucy with a Gaussian "
-        "point spread function (scikit-image), black level added; sigma and iterations tuned",
-    }
+    words = RESAMPLERS | DESCRIPTIONS
     return {name: words[name] for name in methods if name in words}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,39 +10,31 @@ from typing import Any
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from superres.config import DegradeStep, EvaluateConfig, IntensityRule, check_degrade
+from superres.config import DegradeStep, IntensityRule, check_degrade
 from superres.datasets import Acquisition, Manifest, load_manifest, refuse_duplicates
 from superres.errors import ConfigError, InputError, ModelFileError
-from superres.evaluation.baselines import (
-    Tuning,
-    TuningImage,
-    apply_baseline,
-    methods_for,
-    tune_gaussian,
-    tune_richardson_lucy,
-)
+from superres.evaluation.bench import prepare_bench
 from superres.evaluation.controls import Control, negative_controls
 from superres.evaluation.conventions import describe_run
 from superres.evaluation.report import write_report
 from superres.evaluation.results import MODEL, Evaluation, gains_over, mean_over_acquisitions
-from superres.evaluation.sampling import Sample, Setup, draw_samples, evenly, misregistered
-from superres.evaluation.scoring import Run, Scored, data_ranges, score_acquisition, with_micro_ssim
+from superres.evaluation.rivals import budget_warnings, describe_net, read_headers
+from superres.evaluation.sampling import Sample, Setup, draw_samples, misregistered
+from superres.evaluation.scoring import Run, Scored, score_acquisition, with_micro_ssim
+from superres.evaluation.settings import EvaluateConfig
+from superres.evaluation.stopwatch import Stopwatch
 from superres.inference import Predictor, load_model
 from superres.modelfile import ModelHeader, read_model_header
 from superres.progress import Progress, ProgressCallback, silent
 
-_TUNING_ACQUISITIONS = 6
-_TUNING_SIDE = 256  # high voxels
-_TUNING_DEPTH = 8  # low planes of a stack
-
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """An acquisition, the name of the manifest that lists it, and whether the model was trained on it."""
+    """An acquisition, the name of the manifest that lists it, and the models that were trained on it."""
 
     manifest: str
     acquisition: Acquisition
-    trained_on: bool
+    trained_on: tuple[str, ...]
 
 
 def evaluate(config: EvaluateConfig, out: Path, *, progress: ProgressCallback = silent) -> Evaluation:
@@ -68,35 +60,37 @@ def evaluate(config: EvaluateConfig, out: Path, *, progress: ProgressCallback = 
     header = None if config.model is None else read_model_header(config.model)
     manifests = [load_manifest(path, config.data_root) for path in config.manifests]
     refuse_duplicates(*manifests)
-    chosen = _choose(config, header, manifests)
-    setup = plan(config, header, acquisitions=[entry.acquisition for entry in chosen])
-    methods = methods_for(config.baselines, setup.factor)
+    entries = _choose(config, manifests)
+    setup = plan(config, header, acquisitions=[acquisition for _, acquisition in entries])
+    rivals = read_headers(config.models, setup.factor)
+    bench = prepare_bench(config, setup, manifests, [entry for _, entry in entries], rivals, progress)
+    headers = rivals if header is None else rivals | {MODEL: header}
+    chosen = [_Chosen(name, entry, _trained_on(headers, name, entry)) for name, entry in entries]
     predictor = None if config.model is None else load_model(config.model, config.device)
-    tuned, tuned_on = _tune(methods, chosen, setup, progress)
-    runs = {name: _baseline_run(name, setup, tuned) for name in methods}
-    if predictor is not None:
-        runs[MODEL] = _model_run(predictor)
-    scored, skipped = _score_all(chosen, setup, runs, progress)
+    watch = Stopwatch(bench.runs | _model_runs(config, predictor))
+    scored, skipped = _score_all(chosen, bench.setup, watch.runs, progress)
     results, factors = with_micro_ssim(scored)
+    conventions = describe_run(
+        config,
+        bench.setup,
+        header=header,
+        manifests=manifests,
+        methods=bench.methods,
+        micro_ssim_factors=factors,
+    )
+    warnings = [*bench.warnings, *budget_warnings(header, rivals)]
+    nets = {name: describe_net(rival) for name, rival in rivals.items()}
+    conventions |= bench.to_json() | {"rivals": nets, "seconds": watch.seconds_per_megavoxel, "warnings": warnings}
     evaluation = Evaluation(
         report=out / "report.html",
         data=out / "report.json",
-        methods=tuple(runs),
+        methods=tuple(watch.runs),
         reference="input" if max(setup.factor) == 1 else "bicubic",
         acquisitions=tuple(results),
         skipped=skipped,
-        mean=mean_over_acquisitions(results, tuple(runs)),
-        gains=gains_over(results, methods) if predictor is not None else {},
-        conventions=describe_run(
-            config,
-            setup,
-            header=header,
-            manifests=manifests,
-            tuned=tuned,
-            tuned_on=tuned_on,
-            methods=methods,
-            micro_ssim_factors=factors,
-        ),
+        mean=mean_over_acquisitions(results, tuple(watch.runs)),
+        gains={} if header is None else gains_over(results, (*bench.methods, *rivals)),
+        conventions=conventions,
         controls=()
         if predictor is None or header is None
         else _controls(predictor, _steps(config, header), config.seed),
@@ -184,15 +178,9 @@ def _steps_of(header: ModelHeader, path: Path | None) -> tuple[DegradeStep, ...]
         ) from None
 
 
-def _choose(config: EvaluateConfig, header: ModelHeader | None, manifests: Sequence[Manifest]) -> list[_Chosen]:
-    training = {} if header is None else header.training
-    trained_manifests = {entry["name"] for entry in training.get("manifests", ())}
-    trained = {entry["id"] for entry in training.get("acquisitions", ())}
-    chosen = [
-        _Chosen(manifest.name, entry, manifest.name in trained_manifests and entry.id in trained)
-        for manifest in manifests
-        for entry in manifest.of_split(config.split)
-    ]
+def _choose(config: EvaluateConfig, manifests: Sequence[Manifest]) -> list[tuple[str, Acquisition]]:
+    """Return the acquisitions of the split with the names of their manifests."""
+    chosen = [(manifest.name, entry) for manifest in manifests for entry in manifest.of_split(config.split)]
     if not chosen:
         splits = sorted({entry.split for manifest in manifests for entry in manifest.acquisitions})
         raise InputError(
@@ -202,11 +190,20 @@ def _choose(config: EvaluateConfig, header: ModelHeader | None, manifests: Seque
     return chosen
 
 
-def _baseline_run(name: str, setup: Setup, tuned: dict[str, Tuning]) -> Run:
-    def run(sample: Sample) -> NDArray[Any]:
-        return apply_baseline(name, sample.low, factor=setup.factor, tuned=tuned, black=sample.black)
+def _trained_on(headers: Mapping[str, ModelHeader], manifest: str, acquisition: Acquisition) -> tuple[str, ...]:
+    """Return the models that learned from an acquisition."""
 
-    return run
+    def knows(training: Mapping[str, Any]) -> bool:
+        names = {entry["name"] for entry in training.get("manifests", ())}
+        return manifest in names and acquisition.id in {entry["id"] for entry in training.get("acquisitions", ())}
+
+    return tuple(name for name, header in headers.items() if knows(header.training))
+
+
+def _model_runs(config: EvaluateConfig, predictor: Predictor | None) -> dict[str, Run]:
+    """Return the other nets, then the model."""
+    runs = {name: _model_run(load_model(path, config.device)) for name, path in config.models.items()}
+    return runs if predictor is None else runs | {MODEL: _model_run(predictor)}
 
 
 def _model_run(predictor: Predictor) -> Run:
@@ -239,8 +236,11 @@ def _score_all(
             continue
         warnings = [f"left out {line}" for line in left_out]
         warnings += misregistered(entry.acquisition, samples, setup)
-        if entry.trained_on:
-            warnings.append("the model was trained on this acquisition: its figures say nothing about new images")
+        warnings += [
+            f"{'the model' if name == MODEL else name} was trained on this acquisition: its figures say nothing about "
+            "new images"
+            for name in entry.trained_on
+        ]
         found.append(
             score_acquisition(
                 entry.acquisition,
@@ -254,45 +254,3 @@ def _score_all(
         )
     progress(Progress("evaluate", len(chosen), len(chosen), "acquisitions"))
     return found, skipped
-
-
-def _tune(
-    methods: Sequence[str], chosen: Sequence[_Chosen], setup: Setup, progress: ProgressCallback
-) -> tuple[dict[str, Tuning], list[str]]:
-    """Tune the baselines that have settings, on one window of up to six acquisitions; say on which."""
-    tuners = {"gaussian": tune_gaussian, "richardson-lucy": tune_richardson_lucy}
-    wanted = [name for name in methods if name in tuners]
-    images, names = [], []
-    for position in evenly(len(chosen), _TUNING_ACQUISITIONS) if wanted else []:
-        image = _tuning_image(chosen[position].acquisition, setup)
-        if image is not None:
-            images.append(image)
-            names.append(chosen[position].acquisition.id)
-    tuned = {}
-    for done, name in enumerate(wanted if images else []):
-        progress(Progress("tune", done, len(wanted), "baselines", name))
-        tuned[name] = tuners[name](images, setup.factor, crop=min(setup.crop, _smallest_side(images) // 4))
-    progress(Progress("tune", len(wanted), len(wanted), "baselines"))
-    return tuned, names
-
-
-def _smallest_side(images: Sequence[TuningImage]) -> int:
-    return min(int(side) for image in images for side in image.low.shape[1:])
-
-
-def _tuning_image(acquisition: Acquisition, setup: Setup) -> TuningImage | None:
-    """Return the central window of the first channel of an acquisition's middle plane; None when it has none."""
-    one = Setup(**{name: getattr(setup, name) for name in Setup.__slots__} | {"planes": 1})
-    samples, _ = draw_samples(acquisition, one)
-    if not samples:
-        return None
-    sample = samples[0]
-    windows = []
-    limits = (_TUNING_DEPTH, *(_TUNING_SIDE // f for f in setup.factor[1:]))
-    for n, limit in zip(sample.low.shape[1:], limits, strict=True):
-        start = max(0, (n - limit) // 2)
-        windows.append((start, min(n, start + limit)))
-    low = sample.low[0][tuple(slice(a, b) for a, b in windows)]
-    truth = sample.truth[0][tuple(slice(a * f, b * f) for (a, b), f in zip(windows, setup.factor, strict=True))]
-    ranges, _ = data_ranges(acquisition, samples, setup=setup)
-    return TuningImage(low, truth, sample.black[0], ranges[0])

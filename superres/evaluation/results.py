@@ -172,7 +172,8 @@ class Evaluation:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Everything that a reader of the figures should know, each line naming its acquisition."""
-        lines = [f"{name} left out: {reason}" for name, reason in self.skipped.items()]
+        lines = list(self.conventions.get("warnings", ()))
+        lines += [f"{name} left out: {reason}" for name, reason in self.skipped.items()]
         lines += [f"{a.id}: {warning}" for a in self.acquisitions for warning in a.warnings]
         return tuple(lines)
 

@@ -307,7 +307,7 @@ def _sample(acquisition: Acquisition, recording: _Recording, planes: _Planes, *,
         low = _degraded(planes.truth, ranges, voxel_size, setup, seed=seed)
     else:
         low = planes.low.astype(np.float32)
-        truth = _measured(_on_scale_of, low, planes.truth.astype(np.float32), setup.factor)
+        truth = _measured(_on_scale_of, low, planes.truth.astype(np.float32), setup.factor, planes.scored)
     black = tuple(intensity.black for intensity in _measured(measure_intensity_of, low, setup.rule))
     dtype = str(recording.high.dtype)
     return Sample(low, truth, planes.scored, planes.labels, black, voxel_size, tuple(ranges), dtype)
@@ -347,10 +347,19 @@ def _degraded(
     )
 
 
-def _on_scale_of(low: NDArray[np.float32], truth: NDArray[np.float32], factor: Triple) -> NDArray[np.float32]:
-    """Bring truth to the grey scale of low: one gain and offset per file and channel, from its scored planes."""
+def _on_scale_of(
+    low: NDArray[np.float32], truth: NDArray[np.float32], factor: Triple, scored: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Bring truth to the grey scale of low: one gain and offset per file and channel, from its scored planes.
+
+    Planes of a stack that are read only as context have no say, so that figures do not depend on whether a method
+    looks at them.
+    """
+    fz = factor[0]
+    layers = sorted({z // fz for z in scored})
+    planes = [z * fz + i for z in layers for i in range(fz)]
     mapped = np.empty_like(truth)
     for channel, (recorded, sharp) in enumerate(zip(low, truth, strict=True)):
-        gain, offset = match_intensity(recorded, sharp, factor)
+        gain, offset = match_intensity(recorded[layers], sharp[planes], factor)
         mapped[channel] = sharp * np.float32(gain) + np.float32(offset)
     return mapped

@@ -17,7 +17,7 @@ from superres.evaluation.metrics import Scores, inner, mean_scores
 from superres.evaluation.plane_scores import Frame, PlaneScore, score_plane
 from superres.evaluation.remarks import ceiling_remarks, method_remarks
 from superres.evaluation.resolution import Correlation, mean_correlation
-from superres.evaluation.results import FREQUENCIES, MODEL, AcquisitionResult
+from superres.evaluation.results import FREQUENCIES, AcquisitionResult
 from superres.evaluation.sampling import Sample, Setup
 from superres.evaluation.similarity import MicroCurve, at_factor, best_factor, black_level, mean_curve
 from superres.evaluation.spectral import truth_resolution
@@ -26,7 +26,8 @@ from superres.inference.consistency import consistency
 Run = Callable[[Sample], NDArray[Any]]
 """A method: a sample's low image to (c, z * fz, y * fy, x * fx) on the same grey scale."""
 
-_SHOWN = ("input", "bicubic", "gaussian", "richardson-lucy", "unet", MODEL)
+# Too many pictures are too small to be looked at.
+_NOT_SHOWN = ("nearest", "bilinear", "lanczos", "nlm", "wiener")
 _SCORES_OF_NOTHING = Scores(**dict.fromkeys((item.name for item in fields(Scores)), math.nan))
 _NOTHING = PlaneScore(_SCORES_OF_NOTHING, None, None)
 
@@ -70,7 +71,7 @@ def score_acquisition(
     notes = list(warnings)
     for name, run in runs.items():
         predictions, view = _predictions(run, samples)
-        if name in _SHOWN:
+        if name not in _NOT_SHOWN:
             views[name] = view
         planes = _score_planes(samples, predictions, zip(ranges, black, strict=True), setup)
         notes += method_remarks(name, [plane.scores for plane in planes])

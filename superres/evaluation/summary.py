@@ -108,7 +108,7 @@ def _over(evaluation: Evaluation, name: str, *, is_strongest: bool) -> str:
 
 
 def _was_trained_on(result: AcquisitionResult) -> bool:
-    return any("was trained on this acquisition" in warning for warning in result.warnings)
+    return any("the model was trained on this acquisition" in warning for warning in result.warnings)
 
 
 def _behind(evaluation: Evaluation) -> str:

@@ -1,4 +1,4 @@
-"""Interpolation baselines: nearest, bicubic and Lanczos upsampling by integer factors.
+"""Interpolation baselines: nearest, bilinear, bicubic and Lanczos upsampling by integer factors.
 
 Samples sit at pixel centres: high voxel i lies at (i + 0.5) / factor - 0.5 in low voxels, so that a low voxel covers
 exactly its block of high voxels and nothing shifts. Edge voxels are repeated.
@@ -11,16 +11,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Interpolation = Literal["nearest", "bicubic", "lanczos"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 RESAMPLERS = {
     "nearest": "each low voxel repeated over its block",
+    "bilinear": "linear, separable, pixel centres aligned, edge voxels repeated",
     "bicubic": "cubic convolution, a = -0.5 (Keys 1981), separable, pixel centres aligned, edge voxels repeated",
     "lanczos": "Lanczos-3, taps normalised to sum 1, separable, pixel centres aligned, edge voxels repeated",
 }
 """What each interpolation is, in words, for reports."""
 
-_RADIUS = {"bicubic": 2, "lanczos": 3}
+_RADIUS = {"bilinear": 1, "bicubic": 2, "lanczos": 3}
 
 
 def upsample(low: NDArray[Any], factor: tuple[int, int, int], *, how: Interpolation) -> NDArray[np.float64]:
@@ -45,7 +46,7 @@ def upsample(low: NDArray[Any], factor: tuple[int, int, int], *, how: Interpolat
     return high
 
 
-def interpolation_taps(factor: int, how: Literal["bicubic", "lanczos"]) -> NDArray[np.float64]:
+def interpolation_taps(factor: int, how: Literal["bilinear", "bicubic", "lanczos"]) -> NDArray[np.float64]:
     """Return the weights that give each sub-voxel.
 
     Returns
@@ -56,9 +57,14 @@ def interpolation_taps(factor: int, how: Literal["bicubic", "lanczos"]) -> NDArr
     radius = _RADIUS[how]
     positions = (np.arange(factor) + 0.5) / factor - 0.5
     distance = positions[:, None] - np.arange(-radius, radius + 1)
-    taps = _cubic(distance) if how == "bicubic" else _lanczos(distance)
+    taps = _KERNELS[how](distance)
     normalised: NDArray[np.float64] = taps / taps.sum(axis=1, keepdims=True)
     return normalised
+
+
+def _linear(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    weights: NDArray[np.float64] = np.maximum(1 - np.abs(distance), 0.0)
+    return weights
 
 
 def _cubic(distance: NDArray[np.float64], a: float = -0.5) -> NDArray[np.float64]:
@@ -72,6 +78,9 @@ def _cubic(distance: NDArray[np.float64], a: float = -0.5) -> NDArray[np.float64
 def _lanczos(distance: NDArray[np.float64], lobes: int = 3) -> NDArray[np.float64]:
     """Sinc windowed by its own main lobe, `lobes` wide (Duchon 1979, J. Appl. Meteorol. 18:1016)."""
     return np.where(np.abs(distance) < lobes, np.sinc(distance) * np.sinc(distance / lobes), 0.0)
+
+
+_KERNELS = {"bilinear": _linear, "bicubic": _cubic, "lanczos": _lanczos}
 
 
 def _along(image: NDArray[np.float64], axis: int, taps: NDArray[np.float64]) -> NDArray[np.float64]:

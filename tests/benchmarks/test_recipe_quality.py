@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from superres.config import DegradeStep, EvaluateConfig, TrainConfig, load_config
+from superres.config import DegradeStep, TrainConfig, load_config
 from superres.degrade import degrade_image
 from superres.evaluation import Evaluation, evaluate
+from superres.evaluation.settings import EvaluateConfig
 from superres.evaluation.upsampling import upsample
 from superres.inference import load_model
 from superres.training import train

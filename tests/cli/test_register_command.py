@@ -18,10 +18,10 @@ from scipy.ndimage import fourier_shift, gaussian_filter
 from typer.testing import CliRunner, Result
 
 from superres.cli import app
-from superres.config import EvaluateConfig
 from superres.datasets import load_manifest
 from superres.datasets.pairs import open_pair
 from superres.evaluation import evaluate
+from superres.evaluation.settings import EvaluateConfig
 
 SHIFT = (2.6, -3.3)
 

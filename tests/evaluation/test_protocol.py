@@ -17,15 +17,17 @@ import numpy as np
 import pytest
 import yaml
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter
 from skimage import data
 from tifffile import imwrite
 
-from superres.config import EvaluateConfig, load_config
+from superres.config import load_config
 from superres.errors import Cancelled, ConfigError, InputError
 from superres.evaluation import MODEL, Evaluation, Scores, evaluate, load_evaluation, protocol
 from superres.evaluation.metrics import inner, psnr
 from superres.evaluation.results import HEADLINES, evaluation_to_json
+from superres.evaluation.settings import EvaluateConfig
 from superres.evaluation.upsampling import upsample
 from superres.modelfile import ModelHeader, save_model_file
 from superres.progress import Progress
@@ -160,7 +162,7 @@ def test_report_is_whole_and_refers_to_nothing_outside(evaluation: Evaluation) -
     assert reader.open == []
     for name in ("cell", "walls", "camera", *evaluation.methods, "Conventions", "micro"):
         assert name.replace("micro", "µm") in reader.text
-    assert "training-only" not in reader.text
+    assert "training-only" not in reader.text.split("Conventions")[0]
     assert all(address.startswith("data:image/png;base64,") for address in reader.addresses)
     assert not re.search(r"https?://|@import|url\(", content)
     for sha256 in (evaluation.conventions["model"]["sha256"], evaluation.conventions["manifests"][0]["sha256"]):
@@ -217,12 +219,19 @@ def test_methods_acquisitions_and_gains(evaluation: Evaluation) -> None:
     assert evaluation.methods == ("nearest", "bicubic", "lanczos", "richardson-lucy", MODEL)
     assert [a.id for a in evaluation.acquisitions] == ["cell", "walls", "camera"]
     assert [len(a.planes) for a in evaluation.acquisitions] == [1, 2, 1]
-    assert evaluation.warnings == ()
+    # The training image is too small to tune on, so that the scored ones had to be used.
+    assert len(evaluation.warnings) == 1
+    assert evaluation.warnings[0].startswith("richardson-lucy: tuned on the images that are scored")
     expected = np.mean([a.scores[MODEL].psnr - a.scores["bicubic"].psnr for a in evaluation.acquisitions])
     assert evaluation.gains["bicubic"].psnr.interval.mean == pytest.approx(expected)
     tuned = evaluation.conventions["tuned"]["richardson-lucy"]
-    assert tuned["sigma"] > 0 and tuned["iterations"] >= 1
-    assert evaluation.conventions["tuned_on"] == ["cell", "walls", "camera"]
+    assert tuned["values"]["sigma"] > 0 and tuned["values"]["iterations"] >= 1
+    assert tuned["grid"]["sigma"] == (0, 4, 10) and tuned["at_edge"] == ()
+    tuned_on = evaluation.conventions["tuned_on"]
+    assert tuned_on["acquisitions"] == ["cell", "walls", "camera"] and tuned_on["windows"] == 4
+    assert tuned_on["same_as_scored"] and tuned_on["left_out"][0].startswith("training-only: ")
+    assert set(evaluation.conventions["seconds"]) == set(evaluation.methods)
+    assert "flattering" in evaluation.report.read_text(encoding="utf-8")
 
 
 def test_every_figure_has_its_convention(evaluation: Evaluation) -> None:
@@ -456,6 +465,21 @@ def test_whole_stacks_are_read_where_z_is_upscaled(tmp_path: Path) -> None:
     assert stack.scores["bicubic"].psnr > stack.scores["nearest"].psnr + 3
 
 
+def test_planes_that_are_only_context_do_not_change_the_scale(tmp_path: Path) -> None:
+    """A blur along Z has the whole stack read; the input scores as it does without."""
+    random = np.random.default_rng(0)
+    high = gaussian_filter(random.normal(100, 40, (9, 64, 64)), (0, 2, 2)).astype(np.float32)
+    low = gaussian_filter(high, (0, 1, 1)) + random.normal(0, 1, high.shape).astype(np.float32)
+    low[::3] = 900 - 3 * low[::3]
+    write_manifest(tmp_path, {"id": "stack", "high": [high], "low": [low], "voxel_size": [0.3, 0.1, 0.1]})
+    settings: dict[str, Any] = {"factor": [1, 1, 1], "baselines": ["wiener"], "planes": 3}
+    flat, deep = (
+        evaluate(config(tmp_path, **settings, psf=psf), tmp_path / "out").acquisitions[0].scores["input"]
+        for psf in (None, {"na": 0.8, "wavelength": 0.5, "immersion": 1.0})
+    )
+    assert deep.psnr == pytest.approx(flat.psnr, abs=1e-4) and flat.psnr > 20
+
+
 def test_channels_have_their_own_range(tmp_path: Path) -> None:
     path = tmp_path / "two_high_0.tif"
     image = np.stack([CELL[:200, :200], BRICK[:200, :200]]).astype(np.float32)
@@ -468,3 +492,108 @@ def test_channels_have_their_own_range(tmp_path: Path) -> None:
     found = evaluate(config(tmp_path, factor=[1, 4, 4], degrade=DEGRADE), tmp_path / "out").acquisitions[0]
     assert found.channels == 2
     assert found.data_range[1] > 5 * found.data_range[0]
+
+
+def test_baselines_are_tuned_on_another_split(tmp_path: Path) -> None:
+    write_manifest(
+        tmp_path,
+        {"id": "kept", "high": [CELL], "split": "test"},
+        {"id": "watched", "high": [BRICK], "split": "val"},
+        {"id": "learned", "high": [CAMERA], "split": "train"},
+    )
+    settings = {"factor": [1, 4, 4], "degrade": DEGRADE, "baselines": ["nlm"], "crop": 4}
+    for scored, used in (("test", "watched"), ("val", "learned"), ("train", "watched")):
+        found = evaluate(config(tmp_path, **settings, split=scored), tmp_path / scored)
+        assert found.conventions["tuned_on"]["acquisitions"] == [used]
+        assert not found.conventions["tuned_on"]["same_as_scored"]
+        assert found.warnings == ()
+
+
+def test_test_images_are_not_looked_at_for_another_split(tmp_path: Path) -> None:
+    entries = [{"id": "kept", "high": [CELL], "split": "test"}, {"id": "watched", "high": [BRICK], "split": "val"}]
+    write_manifest(tmp_path, *entries)
+    found = evaluate(config(tmp_path, factor=[1, 4, 4], degrade=DEGRADE, baselines=["nlm"]), tmp_path / "out")
+    assert found.conventions["tuned_on"]["acquisitions"] == ["watched"]
+    assert found.conventions["tuned_on"]["same_as_scored"] and "flattering" in found.warnings[0]
+
+
+def test_pairs_are_not_tuned_on_made_images(tmp_path: Path) -> None:
+    noisy = BRICK + np.random.default_rng(0).normal(0, 20, BRICK.shape).astype(np.float32)
+    write_manifest(
+        tmp_path,
+        {"id": "made", "high": [CELL], "split": "train"},
+        {"id": "torn", "high": [CELL], "low": [CELL[:100]], "split": "train"},
+        {"id": "pair", "high": [BRICK], "low": [noisy]},
+    )
+    found = evaluate(config(tmp_path, factor=[1, 1, 1]), tmp_path / "out")
+    assert found.conventions["tuned_on"]["acquisitions"] == ["pair"]
+    assert [line.split(":")[0] for line in found.conventions["tuned_on"]["left_out"]] == ["torn"]
+
+
+def test_other_models_stand_beside_the_model(tmp_path: Path, use_model: Callable[..., None]) -> None:
+    write_manifest(tmp_path, {"id": "cell", "high": [CELL]})
+    long, short = ({"steps": n, "seconds": n, "config": {"model": {"preset": "S"}}} for n in (900, 90))
+    trained = {"manifests": [{"name": "set"}], "acquisitions": [{"id": "cell"}]}
+    for name, training in (("long", long), ("short", short | trained)):
+        (tmp_path / name).mkdir()
+        write_model(tmp_path / name, training=training)
+    use_model(bicubic_unsharp)
+    settings = {"model": tmp_path / "long", "models": {"unet": tmp_path / "short", "twin": tmp_path / "long"}}
+    found = evaluate(config(tmp_path, **settings, baselines=["nearest"]), tmp_path / "out")
+    assert found.methods == ("nearest", "bicubic", "unet", "twin", MODEL)
+    assert found.gains["unet"].psnr.interval.mean == 0
+    assert found.conventions["rivals"]["unet"]["steps"] == 90
+    budget, seen = found.warnings
+    assert budget.startswith("unet had another budget than the model: net S, 90 steps, 90 s against net S, 900 steps")
+    assert seen.startswith("cell: unet was trained on this acquisition")
+    content = found.report.read_text(encoding="utf-8")
+    assert "another budget" in content and "twin" in content
+
+
+def test_a_model_of_another_factor_cannot_stand_beside(folder: Path, tmp_path: Path) -> None:
+    write_model(tmp_path, factor=(1, 2, 2))
+    with pytest.raises(ConfigError, match=r"unet upscales by \[1, 2, 2\], but factor is \[1, 4, 4\]"):
+        evaluate(config(folder, factor=[1, 4, 4], degrade=DEGRADE, models={"unet": tmp_path}), tmp_path / "out")
+
+
+def test_a_known_point_spread_function_is_used_in_voxels_of_each_image(tmp_path: Path) -> None:
+    write_manifest(tmp_path, {"id": "cell", "high": [CELL], "voxel_size": [None, 0.1, 0.1]})
+    settings: dict[str, Any] = {"factor": [1, 2, 2], "degrade": [{"blur": {"sigma": 2}}, {"downsample": "binning"}]}
+    settings |= {"baselines": ["wiener", "richardson-lucy"], "psf": {"na": 0.5, "wavelength": 0.5, "immersion": 1.0}}
+    found = evaluate(config(tmp_path, **settings), tmp_path / "out")
+    assert set(found.conventions["tuned"]["richardson-lucy"]["values"]) == {"iterations"}
+    assert set(found.conventions["tuned"]["wiener"]["values"]) == {"balance"}
+    assert "0.21, 0.21 (ZYX)" in found.conventions["psf"]
+    scores = found.acquisitions[0].scores
+    assert scores["richardson-lucy"].psnr > scores["bicubic"].psnr + 1
+    assert scores["wiener"].psnr > scores["bicubic"].psnr + 1
+    write_manifest(tmp_path, {"id": "cell", "high": [CELL]})
+    with pytest.raises(ConfigError, match="voxel size along Y of an image is unknown"):
+        evaluate(config(tmp_path, **settings), tmp_path / "out")
+
+
+def test_unknown_baselines_are_refused_with_the_list(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match=r"unknown baseline 'cubic'; known are nearest, .*richardson-lucy"):
+        config(tmp_path, baselines=["cubic"])
+    with pytest.raises(ValidationError, match=r"models\.unet=runs/plain"):
+        config(tmp_path, baselines=["unet"])
+    assert config(tmp_path, baselines=["unet"], models={"unet": tmp_path}).baselines == ("unet",)
+    with pytest.raises(ValidationError, match="'truth' cannot be the name of a model"):
+        config(tmp_path, models={"truth": tmp_path})
+
+
+@pytest.mark.parametrize(
+    "psf",
+    [
+        {},
+        {"na": 1.2},
+        {"na": 1.2, "wavelength": 520},
+        {"na": 1.4, "wavelength": 0.5, "immersion": 1.33},
+        {"beads": "beads.tif", "na": 1.2, "wavelength": 0.5},
+        {"beads": "beads.tif", "immersion": 1.33},
+        {"na": 1.2, "wavelength": 0.5, "beads_voxel_size": [1, 1, 1]},
+    ],
+)
+def test_half_a_point_spread_function_is_refused(tmp_path: Path, psf: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        config(tmp_path, psf=psf)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import fourier_shift, gaussian_filter
 from skimage.metrics import structural_similarity
 
-from superres.evaluation.baselines import richardson_lucy
+from superres.evaluation.deconvolution import richardson_lucy
 from superres.evaluation.decorrelation import decorrelation
 from superres.evaluation.metrics import Scores, psnr, si_psnr
 from superres.evaluation.plane_scores import Frame, PlaneScore, score_plane
@@ -74,7 +74,7 @@ def outputs(truth: Plane, low: Plane, bicubic: Plane) -> dict[str, Plane]:
         "nearest": upsample(low[None], factor, how="nearest")[0],
         "bicubic": bicubic,
         "unsharp": bicubic + (bicubic - gaussian_filter(bicubic, 3)),
-        "restored": richardson_lucy(low[None], factor, sigma=0.8, iterations=30, black=OFFSET)[0],
+        "restored": richardson_lucy(low[None], factor, sigmas=(0, 3.2, 3.2), iterations=30, black=OFFSET)[0],
         "lowpass": up_to(truth, 0.16),
         "invented": up_to(truth, 0.16) + other - up_to(other, 0.16),
         "invented from Nyquist on": up_to(truth, 0.125) + other - up_to(other, 0.125),

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from superres.evaluation.upsampling import Interpolation, interpolation_taps, upsample
 
-METHODS: tuple[Interpolation, ...] = ("nearest", "bicubic", "lanczos")
+METHODS: tuple[Interpolation, ...] = ("nearest", "bilinear", "bicubic", "lanczos")
 factors = st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5))
 
 
@@ -33,7 +33,7 @@ def test_constants_stay(how: Interpolation, factor: tuple[int, int, int], value:
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4, 8])
-@pytest.mark.parametrize(("how", "tolerance"), [("bicubic", 1e-9), ("lanczos", 0.02)])
+@pytest.mark.parametrize(("how", "tolerance"), [("bilinear", 1e-9), ("bicubic", 1e-9), ("lanczos", 0.02)])
 def test_ramps_continue_at_pixel_centres(how: Interpolation, tolerance: float, factor: int) -> None:
     low = np.arange(24.0).reshape(1, 1, 24)
     position = (np.arange(24 * factor) + 0.5) / factor - 0.5
@@ -51,12 +51,13 @@ def test_block_means_of_a_smooth_image_are_the_low_image(how: Interpolation, fac
     fz, fy, fx = factor
     high = upsample(low, factor, how=how)
     means = high.reshape(12, fz, 40, fy, 40, fx).mean(axis=(1, 3, 5))
-    np.testing.assert_allclose(means, low, atol=0.05)
+    # Straight lines between samples cut the tops off.
+    np.testing.assert_allclose(means, low, atol=0.1 if how == "bilinear" else 0.05)
     shifted = np.roll(high, 1, axis=-1).reshape(12, fz, 40, fy, 40, fx).mean(axis=(1, 3, 5))
     assert np.abs(shifted - low)[:, 4:-4, 4:-4].mean() > 4 * np.abs(means - low)[:, 4:-4, 4:-4].mean()
 
 
-@pytest.mark.parametrize(("how", "filter_"), [("bicubic", "BICUBIC"), ("lanczos", "LANCZOS")])
+@pytest.mark.parametrize(("how", "filter_"), [("bilinear", "BILINEAR"), ("bicubic", "BICUBIC"), ("lanczos", "LANCZOS")])
 @pytest.mark.parametrize("factor", [2, 3, 4])
 def test_pillow_agrees_away_from_the_border(how: Interpolation, filter_: str, factor: int) -> None:
     low = np.random.default_rng(1).normal(100, 20, (30, 34)).astype(np.float32)
@@ -66,7 +67,7 @@ def test_pillow_agrees_away_from_the_border(how: Interpolation, filter_: str, fa
     np.testing.assert_allclose(upsample(low[None], (1, factor, factor), how=how)[0][inside], other[inside], atol=1e-3)
 
 
-@pytest.mark.parametrize("how", ["bicubic", "lanczos"])
+@pytest.mark.parametrize("how", ["bilinear", "bicubic", "lanczos"])
 def test_taps_are_mirror_images(how: Interpolation) -> None:
     for factor in (2, 3, 4, 7):
         taps = interpolation_taps(factor, how)  # type: ignore[arg-type]

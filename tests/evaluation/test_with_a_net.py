@@ -12,8 +12,9 @@ import yaml
 from skimage import data
 from tifffile import imwrite
 
-from superres.config import EvaluateConfig, IntensityRule
+from superres.config import IntensityRule
 from superres.evaluation import MODEL, evaluate
+from superres.evaluation.settings import EvaluateConfig
 from superres.modelfile import ModelHeader, save_model_file
 from superres.nets import Architecture, UNet
 
