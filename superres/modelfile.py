@@ -52,6 +52,8 @@ class ModelHeader:
         Manifests with hashes, licences and credits, steps, seconds, the whole recipe.
     metrics : mapping
         Validation figures beside their baselines.
+    calibration : mapping
+        What `superres calibrate` found: the factor on the half-widths, and for what it holds; empty before.
     lineage : list of mapping
         Models that it was fine-tuned from, oldest first.
     version : str
@@ -69,6 +71,7 @@ class ModelHeader:
     degradation: list[Mapping[str, Any]] = field(default_factory=list)
     training: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Mapping[str, Any] = field(default_factory=dict)
     lineage: list[Mapping[str, Any]] = field(default_factory=list)
     version: str = ""
 

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from superres.evaluation.calibration import Calibration, CoverageCheck, calibrate, check_coverage
 from superres.evaluation.metrics import Scores
 from superres.evaluation.protocol import evaluate
 from superres.evaluation.results import MODEL, Evaluation, load_evaluation
 
-__all__ = ["MODEL", "Evaluation", "Scores", "evaluate", "load_evaluation"]
+__all__ = [
+    "MODEL",
+    "Calibration",
+    "CoverageCheck",
+    "Evaluation",
+    "Scores",
+    "calibrate",
+    "check_coverage",
+    "evaluate",
+    "load_evaluation",
+]
