@@ -19,6 +19,7 @@ from superres.degrade import augment_range, degrade, own_range
 from superres.degrade.chain import middle
 from superres.modelfile import read_model_header, save_model_file
 from superres.nets import Architecture, FeatureNet, UNet, choose_device, place
+from superres.nets.device import autocast
 from superres.progress import Progress, ProgressCallback, silent
 from superres.training import losses
 from superres.training.domain import measure_domain
@@ -160,8 +161,7 @@ class _Session:
             {"params": [p for p in self.parameters if p.ndim > 1]},
             {"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        if self.head:
-            groups.append({"params": self.head, "weight_decay": 0.0})
+        groups += [{"params": self.head, "weight_decay": 0.0}] if self.head else []
         self.optimiser = torch.optim.AdamW(
             groups,
             lr=config.optimiser.learning_rate,
@@ -268,7 +268,7 @@ class _Session:
             # Lamps drift and dyes fade between two recordings. The net's last layer makes the result follow the low
             # image in such smooth things, so they are not asked of it.
             high = self.net.follow(high, low)
-        with _autocast(self.device):
+        with autocast(self.device):
             # The last of each group of steps, so that logged steps are among them.
             due = self.head and self.step % _INTERVAL_EVERY == _INTERVAL_EVERY - 1
             pred, *half_widths = self.net.with_interval(low) if due else (self.net(low),)
@@ -280,7 +280,7 @@ class _Session:
                 total + self._coefficient("frequency", config.frequency, terms["frequency"], total) * terms["frequency"]
             )
         if features is not None:
-            with _autocast(self.device):
+            with autocast(self.device):
                 terms["feature"] = losses.feature(self._window(pred), self._window(high), features)
             total = total + self._coefficient("feature", config.feature, terms["feature"], total) * terms["feature"]
         if half_widths:
@@ -398,9 +398,3 @@ def _names(sources: list[Source]) -> list[str]:
         planes = source.high.shape[0] * source.high.shape[2]
         counts[source.acquisition] = counts.get(source.acquisition, 0) + planes
     return [name for name, count in counts.items() for _ in range(min(count, _VALIDATION_IMAGES))]
-
-
-def _autocast(device: torch.device) -> torch.autocast:
-    """Return bfloat16 autocast where the hardware has it, else a context that does nothing."""
-    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bool(fast) and device.type in ("cuda", "cpu"))
