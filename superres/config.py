@@ -156,9 +156,8 @@ class ModelConfig(Settings):
     """The generator net; `preset` sets widths and depths (see `superres.nets`)."""
 
     preset: Literal["XS", "S", "M", "L"] = "M"
-    consistency_sigma: float = Field(
-        2.5, ge=0, le=8, description="low voxels; the prediction's low-pass follows the input; 0 turns it off"
-    )
+    consistency_sigma: float = Field(2.5, ge=0, le=8, description="low voxels; low-pass follows the input; 0 is off")
+    interval: bool = Field(True, description="predict also how far off each voxel may be; see 'superres calibrate'")
 
 
 class LossConfig(Settings):

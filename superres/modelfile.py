@@ -54,6 +54,8 @@ class ModelHeader:
         Where the net was right on its training data and near them (`superres.nets.domain`); empty in older models.
     metrics : mapping
         Validation figures beside their baselines.
+    calibration : mapping
+        What `superres calibrate` found: the factor on the half-widths, and for what it holds; empty before.
     lineage : list of mapping
         Models that it was fine-tuned from, oldest first.
     version : str
@@ -72,6 +74,7 @@ class ModelHeader:
     training: Mapping[str, Any] = field(default_factory=dict)
     domain: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Mapping[str, Any] = field(default_factory=dict)
     lineage: list[Mapping[str, Any]] = field(default_factory=list)
     version: str = ""
 

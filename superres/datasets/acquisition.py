@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,12 @@ class Acquisition:
     def files(self) -> tuple[tuple[Path, str], ...]:
         """Every file, high ones first, with its SHA-256."""
         return (*zip(self.high, self.high_sha256, strict=True), *zip(self.low, self.low_sha256, strict=True))
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 over those of its files in any order: the same images under another id; empty where unknown."""
+        digests = sorted(digest for _, digest in self.files)
+        return hashlib.sha256("".join(digests).encode()).hexdigest() if digests and all(digests) else ""
 
 
 @dataclass(frozen=True, slots=True)

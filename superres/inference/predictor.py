@@ -65,7 +65,44 @@ class Predictor:
         prediction: NDArray[np.float32] = self._net(batch)[0].float().cpu().numpy()
         return prediction
 
-    def predict_tile(self, read: ReadNormalised, plan: TilePlan, rows: slice, columns: slice) -> NDArray[np.float32]:
+    @torch.inference_mode()
+    def predict_interval(self, low: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the net once, for the prediction and its half-widths.
+
+        Parameters
+        ----------
+        low : ndarray
+            As for `predict`.
+
+        Returns
+        -------
+        ndarray
+            float32, (3 c, y * fy, x * fx), normalised intensities: the c predicted channels, then c half-widths below,
+            then c above. Half-widths are those of the net; times `interval_factor` they are calibrated.
+
+        Raises
+        ------
+        ModelFileError
+            When the model has no interval head.
+        """
+        batch = torch.from_numpy(np.ascontiguousarray(low)[None]).to(self.device, memory_format=torch.channels_last)
+        parts: NDArray[np.float32] = torch.cat(self._net.with_interval(batch), dim=1)[0].float().cpu().numpy()
+        return parts
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether the model predicts half-widths."""
+        return self._net.interval_head is not None
+
+    @property
+    def interval_factor(self) -> float | None:
+        """What half-widths are multiplied by; None where the model is uncalibrated."""
+        calibration = self.header.calibration
+        return float(calibration["factor"]) if calibration.get("calibrated") else None
+
+    def predict_tile(
+        self, read: ReadNormalised, plan: TilePlan, rows: slice, columns: slice, *, interval: bool = False
+    ) -> NDArray[np.float32]:
         """Predict the core of one tile from its surroundings.
 
         Beyond the edge of the image its reflection is read. Where the device has too little memory, the tile is
@@ -79,14 +116,16 @@ class Predictor:
             Where the tile is from.
         rows, columns : slice
             The core, in low-resolution voxels.
+        interval : bool
+            Whether to append the half-widths, as `predict_interval` does.
 
         Returns
         -------
         ndarray
-            float32, (c, rows * fy, columns * fx), normalised intensities.
+            float32, (c, rows * fy, columns * fx), normalised intensities; with `interval` (3 c, ...).
         """
         try:
-            return self._predict_core(read, plan, rows, columns)
+            return self._predict_core(read, plan, rows, columns, interval)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -99,7 +138,9 @@ class Predictor:
         stride = self.header.stride[1 if along_rows else 2]
         halves = _halves(rows if along_rows else columns, stride)
         parts = [
-            self.predict_tile(read, plan, half if along_rows else rows, columns if along_rows else half)
+            self.predict_tile(
+                read, plan, half if along_rows else rows, columns if along_rows else half, interval=interval
+            )
             for half in halves
         ]
         return np.concatenate(parts, axis=1 if along_rows else 2)
@@ -126,10 +167,41 @@ class Predictor:
         InputError
             When a channel is constant or holds nothing but NaN.
         """
+        (prediction,) = self._restore(image, tile, guarded=guarded, interval=False)
+        return prediction
+
+    def restore_interval(
+        self, image: NDArray[Any], *, tile: int | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Upscale an image in memory and tell how far off each voxel may be.
+
+        Parameters
+        ----------
+        image, tile
+            As for `restore`.
+
+        Returns
+        -------
+        tuple of ndarray
+            Prediction of the net, without the guard, half-width below and half-width above; each float32,
+            (c, z * fz, y * fy, x * fx), grey levels. Half-widths are those of the net, as for `predict_interval`.
+
+        Raises
+        ------
+        InputError, ModelFileError
+            As for `restore`; when the model has no interval head.
+        """
+        pred, below, above = self._restore(image, tile, guarded=False, interval=True)
+        return pred, below, above
+
+    def _restore(
+        self, image: NDArray[Any], tile: int | None, *, guarded: bool, interval: bool
+    ) -> list[NDArray[np.float32]]:
+        """Return the prediction, and with `interval` the half-widths, each (c, z * fz, y * fy, x * fx)."""
         self.require_channels(image.shape[0], "the image")
         intensities = measure_intensity_of(image, self.rule)
         plan = self.plan((image.shape[1], image.shape[2], image.shape[3]), tile=tile)
-        out = np.empty((len(image), *plan.output_shape), np.float32)
+        out = np.empty((3 if interval else 1, len(image), *plan.output_shape), np.float32)
         fy, fx = plan.factor[1:]
         everything = tuple(slice(0, n) for n in plan.output_shape)
         for c, intensity in enumerate(intensities):
@@ -141,13 +213,15 @@ class Predictor:
                 def read(y: slice, x: slice, plane: NDArray[np.float32] = plane) -> NDArray[np.float32]:
                     return plane[:, y, x]
 
-                if guard is None:
-                    core = self.predict_tile(read, plan, rows, columns)[0]
-                else:
-                    core, _ = predict_guarded(self, read, plan, (rows, columns), guard)
                 where = (slice(rows.start * fy, rows.stop * fy), slice(columns.start * fx, columns.stop * fx))
-                out[c, z, *where] = intensity.denormalise(core)
-        return out
+                if guard is not None:
+                    guarded_core, _ = predict_guarded(self, read, plan, (rows, columns), guard)
+                    out[0, c, z, *where] = intensity.denormalise(guarded_core)
+                    continue
+                core = self.predict_tile(read, plan, rows, columns, interval=interval)
+                out[0, c, z, *where] = intensity.denormalise(core[0])
+                out[1:, c, z, *where] = core[1:] * np.float32(intensity.white - intensity.black)
+        return list(out)
 
     def _guard_of(self, channel: NDArray[np.float32]) -> Guard:
         places = noise_windows(len(channel), (channel.shape[1], channel.shape[2]))
@@ -186,7 +260,9 @@ class Predictor:
                 f"choose channels (--set channels=[0,1]) or another model"
             )
 
-    def _predict_core(self, read: ReadNormalised, plan: TilePlan, rows: slice, columns: slice) -> NDArray[np.float32]:
+    def _predict_core(
+        self, read: ReadNormalised, plan: TilePlan, rows: slice, columns: slice, interval: bool
+    ) -> NDArray[np.float32]:
         _, halo_y, halo_x = plan.halo
         _, fy, fx = plan.factor
         # What lies beyond the core is cut off again.
@@ -197,7 +273,8 @@ class Predictor:
         y = mirrored(rows.start - halo_y, rows.start + extent[0] + halo_y, plan.shape[1])
         x = mirrored(columns.start - halo_x, columns.start + extent[1] + halo_x, plan.shape[2])
         block = read(slice(int(y.min()), int(y.max()) + 1), slice(int(x.min()), int(x.max()) + 1))
-        prediction = self.predict(block[:, y - y.min()][:, :, x - x.min()])
+        predict = self.predict_interval if interval else self.predict
+        prediction = predict(block[:, y - y.min()][:, :, x - x.min()])
         height, width = rows.stop - rows.start, columns.stop - columns.start
         return prediction[:, halo_y * fy : (halo_y + height) * fy, halo_x * fx : (halo_x + width) * fx]
 

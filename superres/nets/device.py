@@ -32,3 +32,9 @@ def choose_device(name: str) -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """Return bfloat16 autocast where the hardware has it, else a context that does nothing."""
+    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bool(fast) and device.type in ("cuda", "cpu"))

@@ -30,6 +30,11 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+_INTERVAL_FEATURES = 32
+# Softplus of it is 0.05 of the range between black and white.
+_INTERVAL_START = -3.0
+
+
 @dataclass(frozen=True, slots=True)
 class Architecture:
     """Everything that rebuilds the net; stands in the model file.
@@ -46,6 +51,8 @@ class Architecture:
         Residual blocks per level in encoder and in decoder, and in the middle.
     consistency_sigma : float
         Low-resolution voxels; sigma of the low-pass in which the prediction follows the input; 0 for none.
+    interval : bool
+        Whether a second head predicts how far off each voxel may be (`IntervalHead`).
     """
 
     factor: tuple[int, int, int]
@@ -54,13 +61,26 @@ class Architecture:
     blocks: int
     middle_blocks: int
     consistency_sigma: float
+    interval: bool = False
 
     @classmethod
     def of_preset(
-        cls, preset: str, *, factor: tuple[int, int, int], channels: int = 1, consistency_sigma: float = 2.5
+        cls,
+        preset: str,
+        *,
+        factor: tuple[int, int, int],
+        channels: int = 1,
+        consistency_sigma: float = 2.5,
+        interval: bool = False,
     ) -> Architecture:
         """Return the architecture of preset XS, S, M or L."""
-        return cls(factor=factor, channels=channels, consistency_sigma=consistency_sigma, **PRESETS[preset])
+        return cls(
+            factor=factor,
+            channels=channels,
+            consistency_sigma=consistency_sigma,
+            interval=interval,
+            **PRESETS[preset],
+        )
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Architecture:
@@ -82,7 +102,8 @@ class Architecture:
         """Low-resolution voxels that one output voxel sees to either side, rounded up to the stride.
 
         Each residual block reaches two voxels of its level, stem and tail one; pooling by 2 adds up to ``2**level``.
-        The consistency layer compares a low-pass of the prediction with the input, so its reach adds up.
+        The consistency layer compares a low-pass of the prediction with the input, so its reach adds up. The interval
+        head reaches as far as the tail and is not shifted by that layer.
         """
         levels = len(self.widths) - 1
         reach: int = 2 + sum(2 * 2**level * 2 * self.blocks for level in range(levels))
@@ -127,6 +148,33 @@ class Up(nn.Module):
         return F.pixel_shuffle(self.conv(x), 2)
 
 
+class IntervalHead(nn.Module):
+    """How far below and above its prediction a voxel may lie: two half-widths, on the scale of the prediction.
+
+    A 3x3 convolution to 32 features, ReLU, a 1x1 convolution, a pixel shuffle, softplus. Trained by the pinball loss
+    (Koenker & Bassett 1978, Econometrica 46:33), the heuristic interval of Angelopoulos et al. 2022, arXiv 2202.05265.
+    Making a head draws nothing from torch's random numbers, so that the net around it starts as it would without.
+    """
+
+    def __init__(self, width: int, channels: int, factor: tuple[int, int]) -> None:
+        super().__init__()
+        self.factor = factor
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.hidden = nn.Conv2d(width, _INTERVAL_FEATURES, 3, padding=1)
+            self.out = nn.Conv2d(_INTERVAL_FEATURES, 2 * channels * factor[0] * factor[1], 1)
+            nn.init.kaiming_normal_(self.hidden.weight, nonlinearity="relu")
+            nn.init.zeros_(self.hidden.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.out.weight)
+        nn.init.constant_(self.out.bias, _INTERVAL_START)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map features (n, width, y, x) to the half-widths below and above, each (n, channels, y * fy, x * fx)."""
+        both = F.softplus(resample.pixel_shuffle(self.out(F.relu(self.hidden(x))).float(), self.factor))
+        below, above = both.chunk(2, dim=1)
+        return below, above
+
+
 def _blocks(width: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(width) for _ in range(count)))
 
@@ -166,6 +214,8 @@ class UNet(nn.Module):
         self.tail = nn.Conv2d(widths[0], channels * fy * fx, 3, padding=1)
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
+        head = IntervalHead(widths[0], channels, (fy, fx)) if architecture.interval else None
+        self.interval_head: IntervalHead | None = head
         self.register_buffer("phases_y", resample.cubic_phases(fy), persistent=False)
         self.register_buffer("phases_x", resample.cubic_phases(fx), persistent=False)
         sigma = architecture.consistency_sigma
@@ -185,7 +235,37 @@ class UNet(nn.Module):
         Tensor
             float32, (n, channels, y * fy, x * fx).
         """
-        x = self.stem(low)
+        return self._predict(self._features(low), low)
+
+    def with_interval(self, low: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Upscale a batch of planes and tell how far off each voxel may be.
+
+        The half-widths see the features but send no gradient into them: the prediction and its training are the same
+        with and without them.
+
+        Returns
+        -------
+        tuple of Tensor
+            Prediction, half-width below, half-width above; each float32, (n, channels, y * fy, x * fx). Half-widths
+            are never negative, lie around the final prediction and are not calibrated.
+
+        Raises
+        ------
+        ModelFileError
+            When the net has no interval head.
+        """
+        if self.interval_head is None:
+            raise ModelFileError("this model predicts no intervals; train it with --set model.interval=true")
+        features = self._features(low)
+        below, above = self.interval_head(features.detach())
+        return self._predict(features, low), below, above
+
+    def main_parameters(self) -> list[nn.Parameter]:
+        """Return all parameters but those of the interval head."""
+        return [value for name, value in self.named_parameters() if not name.startswith("interval_head.")]
+
+    def _features(self, low: Tensor) -> Tensor:
+        x: Tensor = self.stem(low)
         skips = []
         for encode, down in zip(self.encoder, self.down, strict=True):
             x = encode(x)
@@ -194,7 +274,10 @@ class UNet(nn.Module):
         x = self.middle(x)
         for decode, up, skip in reversed(list(zip(self.decoder, self.up, skips, strict=True))):
             x = decode(up(x) + skip)
-        residual = resample.pixel_shuffle(self.tail(x).float(), self.factor)
+        return x
+
+    def _predict(self, features: Tensor, low: Tensor) -> Tensor:
+        residual = resample.pixel_shuffle(self.tail(features).float(), self.factor)
         return self.follow(self.interpolate(low) + residual, low.float())
 
     def interpolate(self, low: Tensor) -> Tensor:

@@ -42,7 +42,9 @@ def make_header(
         degradation=[step.model_dump(mode="json", exclude_none=True) for step in config.degrade],
         training={
             "manifests": [{"name": manifest.name, "sha256": manifest.sha256} for manifest in manifests],
-            "acquisitions": [{"id": a.id, "licence": a.licence, "credit": a.credit} for a in trained],
+            "acquisitions": [
+                {"id": a.id, "sha256": a.sha256, "licence": a.licence, "credit": a.credit} for a in trained
+            ],
             "steps": steps,
             "seconds": round(seconds, 1),
             # Names, not places: a model should not tell where a lab keeps its data.

@@ -28,6 +28,24 @@ def feature(pred: Tensor, high: Tensor, net: FeatureNet) -> Tensor:
     return torch.stack(distances).mean()
 
 
+def pinball(value: Tensor, quantile: Tensor, level: float) -> Tensor:
+    """Return the mean pinball loss, smallest where `quantile` is the `level` quantile of `value`.
+
+    Koenker & Bassett 1978, Econometrica 46:33.
+    """
+    difference = value - quantile
+    return torch.maximum(level * difference, (level - 1) * difference).mean()
+
+
+def interval(high: Tensor, pred: Tensor, below: Tensor, above: Tensor, level: float = 0.9) -> Tensor:
+    """Return the pinball losses of both ends of an interval around a prediction that gets no gradient.
+
+    Angelopoulos et al. 2022, arXiv 2202.05265: quantiles 0.05 and 0.95 for a `level` of 0.9, all shapes alike.
+    """
+    residual, tail = high - pred.detach(), (1 - level) / 2
+    return pinball(residual, -below, tail) + pinball(residual, above, 1 - tail)
+
+
 def coefficient_for_share(share: float, term: Tensor, rest: Tensor) -> float:
     """Return the factor that makes `term` this share of ``rest + factor * term``."""
     value = float(term.detach())
