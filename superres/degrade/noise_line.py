@@ -16,6 +16,9 @@ from torch import Tensor
 from superres.degrade.noise import noise_of_image
 from superres.errors import InputError
 
+# Variance that everything has: half a grey level of 8 bits, as a share of the range from black to white.
+LEAST_VARIANCE = (0.5 / 255) ** 2 / 12
+
 _SMALLEST_SIDE = 16
 _SECOND_DIFFERENCE = np.array([1.0, -2.0, 1.0]) / np.sqrt(6.0)
 _WINDOW = 5

@@ -65,6 +65,24 @@ class Transfer:
             high = _strided(high, axis, f, taps, first)
         return high
 
+    def coarser(self, step: tuple[int, int]) -> Transfer:
+        """Return the filter that makes a recording coarser as if it were sharp, `step` voxels to one.
+
+        The microscope is the same, only the specimen lies `step` times further from it: along an axis on which this
+        filter takes f sharp voxels to one, f / `step` of them are one voxel of the recording.
+        """
+        axes = []
+        for f, n, taps, first in zip(self.factor, step, self.taps, self.first, strict=True):
+            places = (first + np.arange(len(taps))) // (f // n)
+            folded = np.bincount(places - places[0], weights=taps)
+            axes.append((tuple(float(tap) for tap in folded), int(places[0])))
+        return Transfer(step, (axes[0][0], axes[1][0]), (axes[0][1], axes[1][1]))
+
+    @property
+    def white_noise(self) -> float:
+        """Share of the variance of white noise in the sharp planes that is left in the recording."""
+        return math.prod(math.fsum(tap * tap for tap in taps) for taps in self.taps)
+
 
 def transfer_of(
     steps: tuple[DegradeStep, ...],

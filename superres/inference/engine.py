@@ -195,10 +195,16 @@ def _guard_record(config: UpscaleConfig, jobs: Sequence[Channel]) -> dict[str, A
     guard = jobs[0].guard
     if not config.guard or guard is None:
         return {"on": False}
-    means = {"comparison with the input": guard.compares, "training data": guard.domain is not None}
+    means = {
+        "comparison with the input": guard.compares,
+        "training data": guard.domain is not None,
+        "trial on the input made coarser": guard.trial is not None,
+    }
+    trials = [(job.index, job.guard.trial) for job in jobs if job.guard is not None and job.guard.trial is not None]
     return {
         "on": True,
         "by": [name for name, given in means.items() if given],
+        "trials": [{"channel": channel, **trial.to_json()} for channel, trial in trials],
         "without": list(dict.fromkeys(line for job in jobs for line in job.without)),
     }
 

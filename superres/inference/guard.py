@@ -1,6 +1,6 @@
 """The guard: the net's residual over bicubic interpolation is damped where there is reason not to believe it.
 
-Three reasons, each a weight from 0 to 1 on the grid of the recording, multiplied:
+Four reasons, each a weight from 0 to 1 on the grid of the recording, multiplied:
 
 - The prediction, recorded again, deviates from the recording by more than its noise: the net erased or added something.
   With deviations of `chi2` times the variance of the noise, the share of the residual that makes the smallest error
@@ -8,6 +8,8 @@ Three reasons, each a weight from 0 to 1 on the grid of the recording, multiplie
   taken: a net that errs where the recording shows it is not to be believed in finer detail, which nothing shows.
 - A deviation over several voxels that noise does not explain (`superres.inference.consistency`).
 - Places of this kind that the net did worse on than interpolation when it was trained (`superres.nets.domain`).
+- The net restores the recording itself, made coarser, worse than it did with its training images: one weight for the
+  whole channel (`superres.nets.trial`).
 
 The weight of a voxel depends on what lies within `Guard.reach` and never on the tile; sums are over shifted views in a
 fixed order, so that tiled and untiled results agree in every bit.
@@ -31,6 +33,7 @@ from superres.inference.plan import TilePlan, mirrored
 from superres.nets import resample
 from superres.nets.domain import Domain
 from superres.nets.statistics import RADIUS, WINDOW_RADIUS, local_statistics, spread
+from superres.nets.trial import Trial
 
 Place = tuple[slice, slice]
 """Rows and columns."""
@@ -78,11 +81,14 @@ class Guard:
         Of the channel, normalised intensity; None where it could not be measured.
     domain : Domain or None
         What the net was trained on; None in older models.
+    trial : Trial or None
+        How the net did on the recording made coarser.
     """
 
     transfer: Transfer | None
     noise: NoiseLine | None
     domain: Domain | None
+    trial: Trial | None = None
 
     @property
     def compares(self) -> bool:
@@ -120,12 +126,13 @@ class Guard:
         """
         found = torch.from_numpy(low)
         inner = (slice(RADIUS, -RADIUS), slice(RADIUS, -RADIUS))
-        weight = torch.ones_like(found[inner])
-        unfamiliar = out_of_range = torch.zeros_like(weight, dtype=torch.bool)
+        whole = 1.0 if self.trial is None else self.trial.weight
+        weight = torch.full_like(found[inner], whole)
+        unfamiliar = out_of_range = torch.zeros_like(found[inner], dtype=torch.bool)
         if self.domain is not None:
             statistics = local_statistics(found)
             kept, familiar, inside = self.domain.weigh(type(statistics)(*(part[inner] for part in statistics)))
-            weight, unfamiliar, out_of_range = kept, familiar < _KNOWN, inside < 1
+            weight, unfamiliar, out_of_range = weight * kept, familiar < _KNOWN, inside < 1
         z = square = torch.full_like(weight, torch.nan)
         if self.compares:
             z, square, chi2 = self._deviations(found, torch.from_numpy(pred), plan, grown, core)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from superres.config import DegradeStep
-from superres.degrade.noise_line import measure_noise_line
+from superres.degrade.noise_line import LEAST_VARIANCE, NoiseLine, measure_noise_line
 from superres.degrade.transfer import Transfer, transfer_of
 from superres.errors import ConfigError, ModelFileError
 from superres.inference.guard import Evidence, Guard, Place, damped
@@ -19,6 +19,7 @@ from superres.inference.plan import SMALLEST_INPUT, TilePlan, mirrored
 from superres.nets import resample
 from superres.nets.domain import Domain
 from superres.nets.statistics import RADIUS
+from superres.nets.trial import Trial, trial_slope, trial_step, trial_sums
 
 if TYPE_CHECKING:
     from superres.inference.predictor import Predictor
@@ -26,11 +27,10 @@ if TYPE_CHECKING:
 # Rows and columns of one plane to their voxels, normalised, (1, y, x).
 Read = Callable[[slice, slice], NDArray[np.float32]]
 
-# Variance that everything has: half a grey level of 8 bits, as a share of the range from black to white.
-LEAST_VARIANCE = (0.5 / 255) ** 2 / 12
 _CUBIC_RADIUS = 2
-# Where noise is measured: in the middle of so many planes, spread evenly, and so many voxels along Y and X.
-_PLANES, _SIDE = 4, 256
+# Where noise is measured and the net is tried: in so many planes, spread evenly, in so many voxels along Y and X in
+# their middle, or in the middle of each quarter of planes of at least `_LARGE` voxels.
+_PLANES, _SIDE, _LARGE = 4, 256, 1024
 
 VoxelSize = tuple[float | None, float | None, float | None]
 
@@ -118,18 +118,58 @@ def make_guard(
         why = "the input is too small or too even to measure its noise"
     if noise is None:
         notes.append(f"the output is not compared with the input: {why}")
-    return Guard(transfer, noise, domain), tuple(notes)
+    trial = None
+    if transfer is not None and noise is not None and domain is not None and domain.trial is not None:
+        trial = Trial(_try(predictor, windows, transfer, noise), domain.trial)
+    else:
+        notes.append("the net is not tried on the input made coarser: " + _why_no_trial(predictor, domain))
+    return Guard(transfer, noise, domain, trial), tuple(notes)
+
+
+def _try(
+    predictor: Predictor, windows: Sequence[NDArray[np.float32]], transfer: Transfer, noise: NoiseLine
+) -> float | None:
+    header = predictor.header
+    factor = header.factor[1:]
+    coarser = transfer.coarser(trial_step(factor))
+    sums = np.zeros(2)
+    for number, window in enumerate(windows):
+        sums += trial_sums(
+            lambda low: torch.from_numpy(predictor.predict(low[0].numpy()))[None],
+            torch.from_numpy(np.ascontiguousarray(window))[None, None],
+            coarser.record,
+            noise.variance,
+            share=coarser.white_noise,
+            factor=factor,
+            stride=max(header.stride[1:]),
+            generator=torch.Generator().manual_seed(number),
+        )
+    return trial_slope(*sums)
+
+
+def _why_no_trial(predictor: Predictor, domain: Domain | None) -> str:
+    if max(predictor.header.factor) == 1:
+        return "it restores without making finer"
+    if domain is None or domain.trial is None:
+        return "the model file does not say how such trials went on its training images"
+    return "it is not compared with the input either"
 
 
 def noise_windows(planes: int, size: tuple[int, int]) -> list[tuple[int, slice, slice]]:
-    """Return the windows (plane, rows, columns) of a channel in which its noise is measured.
+    """Return the windows (plane, rows, columns) of a channel in which its noise is measured and the net is tried.
 
-    They depend on the shape alone, so that a resumed run measures what the first one did.
+    They are of one size and depend on the shape alone, so that a resumed run measures what the first one did.
     """
     count = min(planes, _PLANES)
-    starts = [max(0, (length - _SIDE) // 2) for length in size]
-    rows, columns = (slice(start, min(length, start + _SIDE)) for start, length in zip(starts, size, strict=True))
-    return [((2 * i + 1) * planes // (2 * count), rows, columns) for i in range(count)]
+    parts = 2 if min(size) >= _LARGE else 1
+    rows, columns = ([_middle(length, part, parts) for part in range(parts)] for length in size)
+    return [((2 * i + 1) * planes // (2 * count), y, x) for i in range(count) for y in rows for x in columns]
+
+
+def _middle(length: int, part: int, parts: int) -> slice:
+    side = min(length, _SIDE)
+    start = max(0, ((2 * part + 1) * length // parts - side) // 2)
+    return slice(start, start + side)
 
 
 def _transfer(predictor: Predictor, voxel_size: VoxelSize) -> tuple[Transfer | None, str]:

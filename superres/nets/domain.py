@@ -46,10 +46,13 @@ class Domain:
         float32, (fine, ratio); share of the residual that is kept, NaN for kinds that did not occur.
     level : tuple of float
         Lowest and highest local mean, normalised intensity.
+    trial : float or None
+        Slope that trials on the training images themselves gave (`superres.nets.trial`); None where there were none.
     """
 
     weights: NDArray[np.float32]
     level: tuple[float, float]
+    trial: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads; kinds that did not occur are null."""
@@ -59,6 +62,7 @@ class Domain:
             "ratio": list(_RATIO),
             "weights": rows,
             "level": [round(value, 4) for value in self.level],
+            "trial": None if self.trial is None else round(self.trial, 3),
         }
 
     @classmethod
@@ -77,7 +81,8 @@ class Domain:
         rows = [[np.nan if w is None else w for w in row] for row in content["weights"]]
         if all(np.isnan(w) for row in rows for w in row):
             return None
-        return cls(np.array(rows, np.float32), (float(content["level"][0]), float(content["level"][1])))
+        level = (float(content["level"][0]), float(content["level"][1]))
+        return cls(np.array(rows, np.float32), level, content.get("trial"))
 
     def weigh(self, found: Statistics) -> tuple[Tensor, Tensor, Tensor]:
         """Return, for every voxel, the weight, how far its kind is known (0 to 1), and whether its level is.

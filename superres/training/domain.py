@@ -1,9 +1,12 @@
-"""Measure where a trained net is right: on training patches, and on others that are fainter or stronger than those."""
+"""Measure where a trained net is right: on training patches, on others that are fainter or stronger than those, and on
+recordings of them that are recorded once more (`superres.nets.trial`).
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Generator, Tensor
@@ -11,9 +14,13 @@ from torch import Generator, Tensor
 from superres.config import TrainConfig
 from superres.datasets.patches import Batch
 from superres.degrade import degrade
+from superres.degrade.chain import middle
+from superres.degrade.noise_line import LEAST_VARIANCE, measure_noise_line
+from superres.degrade.transfer import transfer_of
 from superres.nets import UNet, resample
 from superres.nets.domain import Domain, DomainTally
 from superres.nets.statistics import local_statistics, spread
+from superres.nets.trial import trial_slope, trial_step, trial_sums
 
 _BATCHES = 24
 _FEWEST_BATCHES = 4
@@ -21,6 +28,8 @@ _FEWEST_BATCHES = 4
 _OCTAVES = (-6.0, 2.0)
 _BORDER = 6  # low voxels at which a patch's edge shows
 
+# Right and made, see `trial_sums`.
+Sums = tuple[float, float]
 Pairs = Callable[[Batch, int], tuple[Tensor, Tensor]]
 
 
@@ -49,11 +58,12 @@ def measure_domain(
     seconds : float, optional
         Time after which no more patches are taken; default a fixed number of them.
     """
-    tally, started = DomainTally(), time.monotonic()
+    tally, trials, started = DomainTally(), (0.0, 0.0), time.monotonic()
     for number in range(_BATCHES):
         if seconds is not None and number >= _FEWEST_BATCHES and time.monotonic() - started > seconds:
             break
         batch = draw(number)
+        trials = _sum(trials, *_trials(net, batch, config, device, number))
         low, high = familiar(batch, number) if number % 2 == 0 else _other_contrast(batch, config, device, number)
         # What differs between two recordings of a pair in smooth things is not asked of the net, as in training.
         high = high if batch.low is None else net.follow(high, low)
@@ -64,7 +74,44 @@ def measure_domain(
         found = local_statistics(low)
         sums = [spread(resample.block_mean(product, net.factor))[..., y, x] for product in (made * true, made * made)]
         tally.add(type(found)(*(part[..., y, x] for part in found)), *sums)
-    return tally.domain()
+    domain = tally.domain()
+    return None if domain is None else replace(domain, trial=trial_slope(*trials))
+
+
+def _trials(net: UNet, batch: Batch, config: TrainConfig, device: torch.device, number: int) -> list[Sums]:
+    """Record training patches as in use and try the net on them; one pair of sums per voxel size."""
+    if batch.low is not None or max(config.factor) == 1:
+        return []
+    steps, generator = middle(config.degrade), Generator(device).manual_seed((config.seed << 32) + (3 << 30) + number)
+    found = []
+    for voxel_size in dict.fromkeys(batch.voxel_sizes):
+        of_size = [index for index, size in enumerate(batch.voxel_sizes) if size == voxel_size]
+        sizes = [voxel_size] * len(of_size)
+        high = batch.high[of_size].to(device)
+        low = degrade(high, steps, factor=config.factor, generator=generator, voxel_sizes=sizes)
+        low = low * batch.scale[of_size].to(device) + batch.shift[of_size].to(device)
+        noise = measure_noise_line(list(low[:, 0].cpu().numpy()), least=LEAST_VARIANCE)
+        if noise is None:
+            continue
+        transfer = transfer_of(config.degrade, config.factor, voxel_size).coarser(trial_step(net.factor))
+        found.append(
+            trial_sums(
+                net,
+                low,
+                transfer.record,
+                noise.variance,
+                share=transfer.white_noise,
+                factor=net.factor,
+                stride=net.architecture.stride,
+                generator=generator,
+            )
+        )
+    return found
+
+
+def _sum(total: Sums, *parts: Sums) -> Sums:
+    right, made = zip(total, *parts, strict=True)
+    return sum(right), sum(made)
 
 
 def _other_contrast(batch: Batch, config: TrainConfig, device: torch.device, number: int) -> tuple[Tensor, Tensor]:

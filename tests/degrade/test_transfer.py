@@ -57,6 +57,27 @@ def test_blur_in_micrometre_needs_the_voxel_size() -> None:
     assert transfer_of(optics, (1, 2, 2), (None, 0.05, 0.05)).taps[0] == pytest.approx(sigma.taps[0])
 
 
+@pytest.mark.parametrize(
+    ("chain", "factor", "step"),
+    [
+        ([{"downsample": "binning"}], (1, 4, 4), (2, 2)),
+        ([{"blur": {"sigma": 1.2}}, {"downsample": "binning"}], (1, 2, 2), (2, 2)),
+        ([{"blur": {"sigma": 2.0}}, {"downsample": "subsampling"}], (1, 4, 6), (2, 3)),
+        ([{"blur": {"sigma": 2.0}}, {"downsample": "binning"}], (1, 1, 4), (1, 2)),
+    ],
+)
+def test_made_coarser_a_recording_is_a_specimen_further_away(
+    chain: list[dict[str, Any]], factor: tuple[int, int, int], step: tuple[int, int]
+) -> None:
+    transfer = transfer_of(steps_of(chain), factor)
+    low = torch.rand(24, 36, generator=torch.Generator().manual_seed(0))
+    high = low.repeat_interleave(factor[1] // step[0], 0).repeat_interleave(factor[2] // step[1], 1)
+    coarser = transfer.coarser(step)
+    torch.testing.assert_close(coarser.record(low), transfer.record(high))
+    noise = torch.randn(600, 600, generator=torch.Generator().manual_seed(1))
+    assert float(coarser.record(noise).var()) == pytest.approx(coarser.white_noise, rel=0.03)
+
+
 class TestNoiseLine:
     def test_variance_of_a_recording(self) -> None:
         truth = data.camera()[None, None].astype(np.float64)

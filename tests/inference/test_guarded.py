@@ -18,6 +18,7 @@ from superres.config import DegradeStep, UpscaleConfig
 from superres.degrade import degrade_image
 from superres.evaluation.upsampling import upsample
 from superres.inference import Predictor, upscale
+from superres.inference.guarded import noise_windows
 from superres.modelfile import ModelHeader, load_model_file, save_model_file
 from superres.nets import Architecture, UNet
 from superres.nets.domain import Domain
@@ -196,6 +197,35 @@ def test_store_is_guarded_unless_switched_off(stack: Path, tmp_path: Path) -> No
         record = json.loads((tmp_path / f"{name}.zarr" / "zarr.json").read_text())["attributes"]["superres"]["guard"]
         assert record["on"] is guarded
     assert (voxels(tmp_path / "on.zarr") != voxels(tmp_path / "off.zarr")).any()
+
+
+@pytest.mark.parametrize(("training", "weight"), [(None, None), (1e-3, 1.0), (1e6, 0.0)])
+def test_a_net_that_falls_behind_on_the_recording_itself(
+    stack: Path, tmp_path: Path, training: float | None, weight: float | None
+) -> None:
+    """A net whose residual is noise has a small slope: far behind what is claimed of its training, or far above it."""
+    predictor = make_predictor("XS", 2)
+    domain = {**made_up_domain(), "trial": training}
+    predictor.header = replace(predictor.header, domain=domain)
+    model = write(predictor, tmp_path / "model.safetensors")
+    result = upscale(stack, tmp_path / "out.zarr", settings(model))
+    record = json.loads((tmp_path / "out.zarr" / "zarr.json").read_text())["attributes"]["superres"]["guard"]
+    assert [trial["weight"] for trial in record["trials"]] == ([] if weight is None else [weight])
+    assert ("trial on the input made coarser" in record["by"]) is (weight is not None)
+    if weight == 0:
+        volume = open_volume(stack)
+        low = volume.read(t=0, c=0, z=slice(0, 1), y=slice(None), x=slice(None))[None].astype(np.float64)
+        plain = upsample(low, (1, 2, 2), how="bicubic")[0, 0]
+        inner = np.s_[6:-6, 6:-6]  # the two go on differently beyond the edge
+        np.testing.assert_allclose(voxels(tmp_path / "out.zarr")[0, 0, 0][inner], plain.clip(0, 65_535)[inner], atol=1)
+        assert result.trust is not None and result.trust.guarded == pytest.approx(1)
+
+
+def test_noise_windows_lie_inside_and_apart() -> None:
+    assert noise_windows(1, (100, 300)) == [(0, slice(0, 100), slice(22, 278))]
+    found = noise_windows(9, (2048, 1024))
+    assert len(found) == 16 and len({plane for plane, _, _ in found}) == 4
+    assert {(y.start, x.start) for _, y, x in found} == {(384, 128), (384, 640), (1408, 128), (1408, 640)}
 
 
 def test_a_model_without_degradation_says_what_is_left_out(stack: Path, tmp_path: Path) -> None:
