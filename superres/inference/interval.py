@@ -33,6 +33,8 @@ from superres.volumes.pyramid import Reduction
 SIDES = ("half-width below", "half-width above")
 """The channels of the store for every channel of the output."""
 
+# Integers of so many bytes, and their differences, are exact in float32, which is several times as fast as float64.
+_EXACT_BYTES = 2
 # Half-widths are counted in steps of 1 %, so that their median needs no second pass.
 _BINS = 100
 
@@ -119,7 +121,12 @@ def half_widths(written: NDArray[Any], lowest: NDArray[np.float32], highest: NDA
         (2, y, x), below and above, in `width_dtype`; rounded up, 0 where the end lies on the other side, NaN where the
         voxel is NaN or infinite. Those beyond the largest integer are set to it, which reaches every other grey level.
     """
-    dtype, value = width_dtype(written.dtype), written.astype(np.float64)
+    dtype = width_dtype(written.dtype)
+    if written.dtype.kind != "f" and dtype.itemsize <= _EXACT_BYTES:
+        value = written.astype(np.float32)
+        short = np.stack([value - np.floor(lowest), np.ceil(highest) - value])
+        return np.clip(short, 0, np.iinfo(dtype).max, out=short).astype(dtype)
+    value = written.astype(np.float64)
     found = np.maximum(np.stack([value - lowest, highest - value]), 0.0)
     if dtype.kind != "f":
         return cast(np.ceil(found), dtype, CastTally())
@@ -225,7 +232,7 @@ def _counted(block: NDArray[Any]) -> dict[str, Any]:
     counts: Counter[int] = Counter()
     zero, largest = 0, None
     for below, above in zip(*block, strict=True):
-        half = (below.astype(np.float64) + above) / 2
+        half = (below.astype(np.float32) + above) / 2
         half = half[np.isfinite(half)]
         zero += int(np.count_nonzero(half == 0))
         largest = max(float(half.max()), largest or 0.0) if half.size else largest
