@@ -22,6 +22,17 @@ from superres.errors import MissingFileError, ModelFileError
 
 FORMAT = "superres-model-1"
 _KEY = "superres"
+# What decides the output of a model besides its weights.
+_DECISIVE = (
+    "architecture",
+    "factor",
+    "channels",
+    "receptive_radius",
+    "stride",
+    "intensity",
+    "degradation",
+    "domain",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,19 @@ class ModelFile:
     weights: Mapping[str, NDArray[Any]]
     path: Path
     sha256: str
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the weights and of all in the header that decides the output.
+
+        Calibrating a model, renaming it or telling more of it changes the file and not this.
+        """
+        decisive = {name: getattr(self.header, name) for name in _DECISIVE}
+        digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode())
+        for name, value in sorted(self.weights.items()):
+            digest.update(json.dumps([name, str(value.dtype), value.shape]).encode())
+            digest.update(np.ascontiguousarray(value).tobytes())
+        return digest.hexdigest()
 
 
 def save_model_file(path: Path, header: ModelHeader, weights: Mapping[str, NDArray[Any]]) -> None:

@@ -181,3 +181,47 @@ def test_faults_are_errors_that_a_user_can_act_on() -> None:
     assert issubclass(ModelFileError, SuperresError)
     assert issubclass(ModelFileError, ValueError)
     assert issubclass(MissingFileError, FileNotFoundError)
+
+
+CHANGES: dict[str, Any] = {
+    "architecture": {"factor": [1, 4, 4], "widths": [8, 17]},
+    "factor": (1, 2, 2),
+    "channels": 2,
+    "receptive_radius": (0, 28, 28),
+    "stride": (1, 8, 8),
+    "intensity": {"percentiles": [0.5, 99.8], "average": 4},
+    "degradation": [{"downsample": "binning"}],
+    "domain": {"level": [0.0, 1.0]},
+}
+ASIDE: dict[str, Any] = {
+    "name": "other",
+    "voxel_size": (1.0, 1.0, 1.0),
+    "training": {},
+    "metrics": {},
+    "calibration": {"factor": 2.0},
+    "lineage": [],
+    "version": "9",
+}
+
+
+def test_identity_is_that_of_what_decides_the_output(tmp_path: Path) -> None:
+    """Every field of the header is on one list or the other."""
+    assert CHANGES.keys() | ASIDE.keys() == {item.name for item in dataclasses.fields(ModelHeader)}
+
+    def identity(weights: dict[str, Any], **changes: Any) -> str:
+        save_model_file(tmp_path / "m.safetensors", dataclasses.replace(HEADER, **changes), weights)
+        return load_model_file(tmp_path / "m.safetensors").identity
+
+    same = {identity(WEIGHTS), *(identity(WEIGHTS, **{name: value}) for name, value in ASIDE.items())}
+    assert len(same) == 1
+    others = {identity(WEIGHTS, **{name: value}) for name, value in CHANGES.items()}
+    first, second = WEIGHTS.values()
+    moved = np.nextafter(first, np.float32(9))
+    changed = (
+        {"first": moved, "second.bias": second},
+        {"first": first.reshape(3, 2), "second.bias": second},
+        {"first": first, "second.bias": second.astype(np.float32)},
+        {"third": first, "second.bias": second},
+    )
+    others |= {identity(weights) for weights in changed}
+    assert len(others | same) == len(CHANGES) + len(changed) + 1

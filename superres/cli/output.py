@@ -138,8 +138,8 @@ def show_model(model: ModelFile, *, as_json: bool) -> None:
     header = model.header
     parameters = sum(tensor.size for tensor in model.weights.values())
     if as_json:
-        own = {"kind": "model", "path": model.path, "sha256": model.sha256, "parameters": parameters}
-        print_json(own | plain(header))
+        own = {"kind": "model", "path": model.path, "sha256": model.sha256, "identity": model.identity}
+        print_json(own | {"parameters": parameters} | plain(header))
         return
     training = header.training
     preset = training.get("config", {}).get("model", {}).get("preset")
@@ -157,9 +157,11 @@ def show_model(model: ModelFile, *, as_json: bool) -> None:
         "trained on": trained_on,
         "training": f"{training.get('steps')} steps, {duration_text(training.get('seconds', 0.0))}" if training else "",
         "figures": _figures(header.metrics),
+        "intervals": header.calibration.get("claim", ""),
         "descends from": ", ".join(str(parent.get("name")) for parent in header.lineage),
         "written by": f"superres {header.version}" if header.version else "",
         "sha256": model.sha256,
+        "identity": f"{model.identity} (weights and settings alone: what stores name, and a resumed run compares)",
     }
     show_facts(str(model.path), facts)
 

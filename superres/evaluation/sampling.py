@@ -68,6 +68,14 @@ class Setup:
         return self.crop * self.factor[1], self.crop * self.factor[2]
 
 
+class Place(NamedTuple):
+    """One low plane: which file, time point and plane."""
+
+    file: int
+    t: int
+    z: int
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """Low image and truth of one file, on one grey scale.
@@ -91,6 +99,8 @@ class Sample:
         real pairs.
     dtype : str
         Of truth in its file.
+    places : tuple of Place
+        Where the scored planes are from.
     """
 
     low: NDArray[np.float32]
@@ -101,14 +111,7 @@ class Sample:
     voxel_size: VoxelSize
     grey_ranges: tuple[tuple[float, float], ...]
     dtype: str
-
-
-class _Place(NamedTuple):
-    """One low plane: which file, time point and plane."""
-
-    file: int
-    t: int
-    z: int
+    places: tuple[Place, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +131,22 @@ class _Planes:
     truth: NDArray[Any]
     scored: tuple[int, ...]
     labels: tuple[str, ...]
+    places: tuple[Place, ...]
 
 
-def draw_samples(acquisition: Acquisition, setup: Setup) -> tuple[list[Sample], list[str]]:
+def draw_samples(
+    acquisition: Acquisition, setup: Setup, *, chosen: Sequence[Place] | None = None
+) -> tuple[list[Sample], list[str]]:
     """Read the scored planes of an acquisition, spread evenly over its files, time points and depth.
+
+    Parameters
+    ----------
+    acquisition : Acquisition
+        What is read.
+    setup : Setup
+        What low images are, and how many planes are scored.
+    chosen : sequence of Place, optional
+        The planes that are scored, instead.
 
     Returns
     -------
@@ -144,13 +159,9 @@ def draw_samples(acquisition: Acquisition, setup: Setup) -> tuple[list[Sample], 
         When a file cannot be read, or a pair does not fit the factor.
     """
     recordings = [_open(acquisition, index, setup.factor) for index in range(len(acquisition.high))]
-    places = [
-        _Place(file, t, z)
-        for file, recording in enumerate(recordings)
-        for t in range(recording.high.shape[0])
-        for z in range(recording.high.shape[2] // setup.factor[0])
-    ]
-    chosen = [places[i] for i in evenly(len(places), setup.planes)]
+    if chosen is None:
+        places = _places([recording.high for recording in recordings], setup)
+        chosen = [places[i] for i in evenly(len(places), setup.planes)]
     samples, left_out = [], []
     for group in _grouped(chosen, whole_stacks=setup.whole_stacks):
         recording = recordings[group[0].file]
@@ -163,6 +174,11 @@ def draw_samples(acquisition: Acquisition, setup: Setup) -> tuple[list[Sample], 
         except _Unmeasurable as reason:
             left_out.append(f"{recording.path.name}: {reason}")
     return samples, left_out
+
+
+def places_of(acquisition: Acquisition, setup: Setup) -> list[Place]:
+    """List the low planes of an acquisition, file by file, in the order in which they were recorded."""
+    return _places([open_volume(path, axes=acquisition.axes) for path in acquisition.high], setup)
 
 
 def misregistered(acquisition: Acquisition, samples: Sequence[Sample], setup: Setup) -> list[str]:
@@ -203,6 +219,15 @@ class _Unmeasurable(Exception):
     """Black and white of a recording cannot be measured."""
 
 
+def _places(volumes: Sequence[Volume], setup: Setup) -> list[Place]:
+    return [
+        Place(file, t, z)
+        for file, volume in enumerate(volumes)
+        for t in range(volume.shape[0])
+        for z in range(volume.shape[2] // setup.factor[0])
+    ]
+
+
 def _open(acquisition: Acquisition, index: int, factor: Triple) -> _Recording:
     if not acquisition.low:
         high = open_volume(acquisition.high[index], axes=acquisition.axes)
@@ -211,15 +236,15 @@ def _open(acquisition: Acquisition, index: int, factor: Triple) -> _Recording:
     return _Recording(high, low, acquisition.high[index])
 
 
-def _grouped(places: list[_Place], *, whole_stacks: bool) -> list[list[_Place]]:
+def _grouped(places: Sequence[Place], *, whole_stacks: bool) -> list[list[Place]]:
     """Bring together what is read and predicted at once: a file's planes, or those of one stack."""
-    groups: dict[tuple[int, int], list[_Place]] = {}
+    groups: dict[tuple[int, int], list[Place]] = {}
     for place in places:
         groups.setdefault((place.file, place.t if whole_stacks else 0), []).append(place)
     return list(groups.values())
 
 
-def _read(recording: _Recording, group: list[_Place], setup: Setup) -> _Planes:
+def _read(recording: _Recording, group: list[Place], setup: Setup) -> _Planes:
     """Read the planes of a group, cut at the far end to a multiple of the factor."""
     fz, fy, fx = setup.factor
     volume = recording.high
@@ -236,6 +261,7 @@ def _read(recording: _Recording, group: list[_Place], setup: Setup) -> _Planes:
         truth=_stack(volume, high_parts, (ny * fy, nx * fx)),
         scored=scored,
         labels=tuple(_label(recording, place) for place in group),
+        places=tuple(group),
     )
 
 
@@ -246,7 +272,7 @@ def _stack(volume: Volume, parts: list[tuple[int, slice]], size: tuple[int, int]
     return np.stack([np.concatenate([volume.read(t=t, c=c, z=z, y=y, x=x) for t, z in parts]) for c in channels])
 
 
-def _label(recording: _Recording, place: _Place) -> str:
+def _label(recording: _Recording, place: Place) -> str:
     t, _, z, _, _ = recording.high.shape
     return recording.path.name + (f", t {place.t}" if t > 1 else "") + (f", z {place.z}" if z > 1 else "")
 
@@ -280,8 +306,8 @@ def _usable(planes: _Planes, setup: Setup) -> tuple[_Planes | None, list[str]]:
     if not kept:
         return None, faults
     low = None if planes.low is None else planes.low[:, kept]
-    labels = tuple(planes.labels[i] for i in kept)
-    return _Planes(low, planes.truth[:, kept], tuple(range(len(kept))), labels), faults
+    labels, places = tuple(planes.labels[i] for i in kept), tuple(planes.places[i] for i in kept)
+    return _Planes(low, planes.truth[:, kept], tuple(range(len(kept))), labels, places), faults
 
 
 def _fault(image: NDArray[Any] | None, name: str) -> str:
@@ -297,7 +323,7 @@ def _fault(image: NDArray[Any] | None, name: str) -> str:
     return ""
 
 
-def _sample(acquisition: Acquisition, recording: _Recording, planes: _Planes, *, place: _Place, setup: Setup) -> Sample:
+def _sample(acquisition: Acquisition, recording: _Recording, planes: _Planes, *, place: Place, setup: Setup) -> Sample:
     voxel_size = acquisition.voxel_size if any(acquisition.voxel_size) else recording.high.voxel_size
     ranges: list[tuple[float, float]] = []
     if planes.low is None:
@@ -310,7 +336,7 @@ def _sample(acquisition: Acquisition, recording: _Recording, planes: _Planes, *,
         truth = _measured(_on_scale_of, low, planes.truth.astype(np.float32), setup.factor, planes.scored)
     black = tuple(intensity.black for intensity in _measured(measure_intensity_of, low, setup.rule))
     dtype = str(recording.high.dtype)
-    return Sample(low, truth, planes.scored, planes.labels, black, voxel_size, tuple(ranges), dtype)
+    return Sample(low, truth, planes.scored, planes.labels, black, voxel_size, tuple(ranges), dtype, planes.places)
 
 
 def _grey_ranges(acquisition: Acquisition, high: Volume, setup: Setup) -> list[tuple[float, float]]:

@@ -86,3 +86,12 @@ class EvaluateConfig(Settings):
                 "and name its run, for example --set models.unet=runs/plain"
             )
         raise ValueError(f"unknown baseline {unknown[0]!r}; known are {', '.join(known)}, and models by their name")
+
+
+class CalibrateConfig(EvaluateConfig):
+    """Which intervals are calibrated or checked, with which images."""
+
+    by: Literal["acquisition", "image"] = Field(
+        "acquisition", description="what the promise is about: new acquisitions, or further images of these"
+    )
+    images: int = Field(20, ge=1, description="by image: images of an acquisition, as far apart as they can be")

@@ -163,7 +163,7 @@ def _layout(
     provenance: dict[str, Any] = {
         "note": "the voxels of this image are predicted by a neural network, not measured",
         "superres": __version__,
-        "model": {"name": predictor.header.name, "sha256": predictor.sha256, "factor": list(plan.factor)},
+        "model": {"name": predictor.header.name, "identity": predictor.identity, "factor": list(plan.factor)},
         "input": {"name": volume.source.name, "shape": list(volume.shape), "dtype": str(volume.dtype)},
         "channels": [job.index for job in jobs],
         "intensity": [

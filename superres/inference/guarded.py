@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +35,24 @@ _PLANES, _SIDE, _LARGE = 4, 256, 1024
 VoxelSize = tuple[float | None, float | None, float | None]
 
 
+class Guarded(NamedTuple):
+    """The core of a tile, predicted and examined.
+
+    Parameters
+    ----------
+    pred : ndarray
+        float32, (rows * fy, columns * fx), normalised intensity.
+    evidence : Evidence
+        What was found.
+    net : ndarray
+        float32, (1 or 3, rows * fy, columns * fx): the net's own prediction, and its half-widths where asked for.
+    """
+
+    pred: NDArray[np.float32]
+    evidence: Evidence
+    net: NDArray[np.float32]
+
+
 def predict_guarded(
     predictor: Predictor,
     read: Read,
@@ -43,7 +61,8 @@ def predict_guarded(
     guard: Guard,
     *,
     damp: bool = True,
-) -> tuple[NDArray[np.float32], Evidence]:
+    interval: bool = False,
+) -> Guarded:
     """Predict the core of one tile of one channel and examine it.
 
     Parameters
@@ -60,23 +79,21 @@ def predict_guarded(
         Of the channel.
     damp : bool
         False examines and leaves the prediction as the net made it.
-
-    Returns
-    -------
-    tuple
-        The prediction, float32, (rows * fy, columns * fx), normalised intensity, and what was found.
+    interval : bool
+        Whether to return the net's half-widths, from the same pass.
     """
     once = _ReadOnce(read)
     grown = grown_core(core, plan, guard.reach, predictor.header.stride[1:])
-    pred = predictor.predict_tile(once, plan, *grown)[0]
+    parts = predictor.predict_tile(once, plan, *grown, interval=interval)
     low = _around(once, plan, core, RADIUS + 1)
-    weight, evidence = guard.examine(low, pred, plan, grown, core)
+    weight, evidence = guard.examine(low, parts[0], plan, grown, core)
     inner = tuple(
         slice((part.start - whole.start) * f, (part.stop - whole.start) * f)
         for part, whole, f in zip(core, grown, plan.factor[1:], strict=True)
     )
-    kept = pred[inner]
-    return (damped(kept, lambda: _plain(once, plan, core), weight) if damp else kept), evidence
+    net = parts[:, *inner]
+    pred = damped(net[0], lambda: _plain(once, plan, core), weight) if damp else net[0]
+    return Guarded(pred, evidence, net)
 
 
 def grown_core(core: Place, plan: TilePlan, reach: int, stride: tuple[int, int]) -> Place:

@@ -34,15 +34,15 @@ class Predictor:
         In evaluation mode.
     header : ModelHeader
         From the model file.
-    sha256 : str
-        Of the model file.
+    identity : str
+        Of the model file (`superres.modelfile.ModelFile.identity`).
     device : torch.device
         Where the net runs.
     """
 
-    def __init__(self, net: UNet, header: ModelHeader, sha256: str, device: torch.device) -> None:
+    def __init__(self, net: UNet, header: ModelHeader, identity: str, device: torch.device) -> None:
         self.header = header
-        self.sha256 = sha256
+        self.identity = identity
         self.device = device
         self.rule = IntensityRule.model_validate(dict(header.intensity))
         self._net = place(net, device)
@@ -96,7 +96,10 @@ class Predictor:
 
     @property
     def interval_factor(self) -> float | None:
-        """What half-widths are multiplied by; None where the model is uncalibrated."""
+        """What half-widths are multiplied by; None where the model is uncalibrated.
+
+        The record of the calibration says what they hold for: new acquisitions, or further images of known ones.
+        """
         calibration = self.header.calibration
         return float(calibration["factor"]) if calibration.get("calibrated") else None
 
@@ -215,8 +218,8 @@ class Predictor:
 
                 where = (slice(rows.start * fy, rows.stop * fy), slice(columns.start * fx, columns.stop * fx))
                 if guard is not None:
-                    guarded_core, _ = predict_guarded(self, read, plan, (rows, columns), guard)
-                    out[0, c, z, *where] = intensity.denormalise(guarded_core)
+                    found = predict_guarded(self, read, plan, (rows, columns), guard)
+                    out[0, c, z, *where] = intensity.denormalise(found.pred)
                     continue
                 core = self.predict_tile(read, plan, rows, columns, interval=interval)
                 out[0, c, z, *where] = intensity.denormalise(core[0])
@@ -295,7 +298,7 @@ def load_model(path: Path | str, device: str = "auto") -> Predictor:
         When there is no model, or it cannot be read.
     """
     file = load_model_file(Path(path))
-    return Predictor(net_from_model_file(file), file.header, file.sha256, choose_device(device))
+    return Predictor(net_from_model_file(file), file.header, file.identity, choose_device(device))
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

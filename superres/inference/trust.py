@@ -3,12 +3,12 @@
 The maps are on the grid of the input: all of them are made there, so that finer voxels would say nothing more and take
 as many times the space as the output has voxels for one of the input. Voxel size and translation are those of the
 input, by which viewers lay them over the output. Their pyramid keeps the worst of what a coarser voxel covers: the
-deviation of the largest size, the smallest weight, every flag. A mean would hide small faults.
+deviation of the largest size, the smallest weight, every flag. A mean would hide small faults. Half-widths differ from
+voxel to voxel of the output and have a store of their own on its grid (`superres.inference.interval`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,11 +18,12 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from superres.errors import OutputWriteError
 from superres.inference.consistency import BORDER, SUSPICIOUS
 from superres.inference.guard import Evidence
 from superres.inference.guarded import noise_windows
+from superres.inference.interval import IntervalSummary, IntervalWriter, fingerprint, open_beside
 from superres.inference.plan import TilePlan, largest_divisor
+from superres.inference.tallies import Tallies
 from superres.inference.unit import Channel, Region
 from superres.progress import ProgressCallback
 from superres.volumes import OutputStore, StoreLayout, Unit
@@ -36,11 +37,14 @@ FLAGS: Mapping[str, int] = {
     "unlike the training data": 8,
     "edge": 16,
     "no value": 32,
+    "uncalibrated": 64,
 }
 """Bits of the flags, by what they say of a voxel of the input."""
 
-# Voxels at the edge are known less of, but are in every volume: they do not count as flagged.
-_WARNINGS = sum(bit for name, bit in FLAGS.items() if name != "edge")
+# Voxels at the edge are known less of, but are in every volume, and a model is calibrated or not for all voxels alike:
+# these do not count as flagged.
+_NO_WARNINGS = ("edge", "uncalibrated")
+_WARNINGS = sum(bit for name, bit in FLAGS.items() if name not in _NO_WARNINGS)
 # Shares of what the net adds that the guard took back: from where on it is said, and from where on it is nearly all.
 _WORTH_SAYING, _MOST = 0.05, 0.5
 # Full scale of cameras with 10 to 16 bits: what the brightest voxels stand at when the light was too much.
@@ -95,13 +99,17 @@ class TrustSummary:
     largest : float or None
         Largest absolute deviation averaged over neighbours, in standard deviations, edges left out.
     flagged : float
-        Share of the voxels with any flag but that of the edge.
+        Share of the voxels with any flag but those of the edge and of uncalibrated intervals.
     flags : mapping
         Share of the voxels per flag.
     guarded : float
         Share of the net's residual over interpolation that the guard took back, averaged over voxels.
     without : tuple of str
         What could not be examined, and why.
+    model : str
+        The model's identity (`superres.modelfile.ModelFile.identity`).
+    interval : IntervalSummary or None
+        Of the half-widths; None where the model gives none.
     """
 
     path: Path
@@ -112,16 +120,19 @@ class TrustSummary:
     flags: Mapping[str, float]
     guarded: float
     without: tuple[str, ...]
+    model: str = ""
+    interval: IntervalSummary | None = None
 
     def sentence(self) -> str:
         """Say it to a person."""
-        return "; ".join(filter(None, (self._flagged(), self._taken_back(), f"see {self.path}")))
+        interval = "" if self.interval is None else self.interval.sentence()
+        return "; ".join(filter(None, (self._flagged(), self._taken_back(), interval, f"see {self.path}")))
 
     def _flagged(self) -> str:
         unseen = "" if self.chi2 is not None else "; the output was not compared with the input"
         if self.flagged == 0:
             return f"no voxel flagged{unseen}"
-        named = {name: share for name, share in self.flags.items() if name != "edge" and share > 0}
+        named = {name: share for name, share in self.flags.items() if name not in _NO_WARNINGS and share > 0}
         ordered = sorted(named.items(), key=lambda item: -item[1])
         reasons = ", ".join(f"{name} {_percent(share)}" for name, share in ordered)
         return f"{_percent(self.flagged)} of voxels flagged ({reasons}){unseen}; do not measure there"
@@ -150,19 +161,35 @@ class Maps:
         Of the output.
     saturation : float
         Grey level from which on a voxel is saturated.
+    widths : dtype or None
+        Of the half-widths; None where there are none.
+    always : int
+        Flags that every voxel has.
     """
 
-    def __init__(self, region: Region, plan: TilePlan, saturation: float) -> None:
+    def __init__(
+        self, region: Region, plan: TilePlan, saturation: float, widths: np.dtype[Any] | None, always: int
+    ) -> None:
         low = [slice(part.start // f, part.stop // f) for part, f in zip(region, plan.factor, strict=True)]
         shape = [part.stop - part.start for part in low]
         self._start = [part.start for part in low]
-        self._plan, self._saturation = plan, saturation
+        self._region, self._plan, self._saturation, self._always = region, plan, saturation, always
         self.z = np.full(shape, np.nan, np.float32)
         self.weight = np.full(shape, np.nan, np.float32)
         self.flags = np.zeros(shape, np.uint8)
+        fine = [part.stop - part.start for part in region]
+        self.widths = None if widths is None else np.zeros((2, *fine), widths)
         self.counts = _Counts()
 
-    def add(self, plane: int, rows: slice, columns: slice, found: Evidence, recorded: NDArray[Any]) -> None:
+    def add(
+        self,
+        plane: int,
+        rows: slice,
+        columns: slice,
+        found: Evidence,
+        recorded: NDArray[Any],
+        widths: NDArray[Any] | None,
+    ) -> None:
         """Fill in one tile."""
         missing = ~np.isfinite(recorded)
         z, square = (np.where(missing, np.float32(np.nan), part) for part in (found.z, found.square))
@@ -173,6 +200,7 @@ class Maps:
             | FLAGS["unlike the training data"] * found.unfamiliar
             | FLAGS["edge"] * _edge(rows, columns, self._plan)
             | FLAGS["no value"] * missing
+            | self._always
         ).astype(np.uint8)
         _, y, x = self._start
         where = (
@@ -182,6 +210,14 @@ class Maps:
         )
         self.z[where], self.weight[where], self.flags[where] = z, found.weight, flags
         self.counts.add(_counted(z, found.weight, square, flags))
+        if self.widths is not None and widths is not None:
+            fz, fy, fx = self._plan.factor
+            first = [part.start for part in self._region]
+            fine = [
+                slice(part.start * f - at, part.stop * f - at)
+                for part, f, at in zip((rows, columns), (fy, fx), first[1:], strict=True)
+            ]
+            self.widths[:, plane * fz - first[0], *fine] = widths
 
 
 class TrustWriter:
@@ -195,10 +231,14 @@ class TrustWriter:
         Of the output.
     channels : sequence of Channel
         Those of the output.
+    interval : IntervalWriter or None
+        Of the half-widths; None where the model gives none.
     """
 
-    def __init__(self, store: OutputStore, plan: TilePlan, channels: Sequence[Channel]) -> None:
-        self._store = store
+    def __init__(
+        self, store: OutputStore, plan: TilePlan, channels: Sequence[Channel], interval: IntervalWriter | None
+    ) -> None:
+        self._store, self._tallies, self._interval = store, Tallies(store), interval
         self._plan = plan
         self._channels = channels
         self._saturation = [_saturation(channel) for channel in channels]
@@ -208,16 +248,22 @@ class TrustWriter:
         cls, out: Path, layout: StoreLayout, plan: TilePlan, channels: Sequence[Channel], *, overwrite: bool
     ) -> Self:
         """Create the store of the maps beside `out`, or go on with it; errors as `OutputStore.open`."""
-        path = trust_path(out)
-        return cls(OutputStore.open(path, _layout(layout, plan, channels), overwrite=overwrite), plan, channels)
+        store = open_beside(trust_path(out), _layout(layout, plan, channels), overwrite=overwrite)
+        claim = channels[0].claim
+        interval = None if claim is None else IntervalWriter.open(out, layout, claim, overwrite=overwrite)
+        return cls(store, plan, channels, interval)
 
     def is_done(self, unit: Unit) -> bool:
         """Whether all maps of a shard of the output are there."""
-        return self._counts(unit) is not None and all(self._store.is_done(one) for one in _units(unit))
+        maps = self._counts(unit) is not None and all(self._store.is_done(one) for one in _units(unit))
+        return maps and (self._interval is None or self._interval.is_done(unit))
 
     def maps(self, unit: Unit, region: Region) -> Maps:
         """Return the empty maps of one shard of the output."""
-        return Maps(region, self._plan, self._saturation[unit.c])
+        claim = self._channels[unit.c].claim
+        always = FLAGS["uncalibrated"] if claim is not None and not claim.calibrated else 0
+        widths = None if self._interval is None else self._interval.dtype
+        return Maps(region, self._plan, self._saturation[unit.c], widths, always)
 
     def write(self, unit: Unit, maps: Maps) -> None:
         """Write the maps of one shard of the output.
@@ -227,12 +273,9 @@ class TrustWriter:
         OutputWriteError
             When the disk is full or cannot be written to.
         """
-        try:
-            write_whole(self._tally(unit), [json.dumps(asdict(maps.counts), allow_nan=False).encode()])
-        except OSError as error:
-            raise OutputWriteError(
-                f"{self._tally(unit)}: writing failed, {error}; mend the cause and run the same command again"
-            ) from None
+        if self._interval is not None and maps.widths is not None:
+            self._interval.write(unit, maps.widths)
+        self._tallies.write(unit, asdict(maps.counts))
         blocks: tuple[NDArray[Any], ...] = (maps.z, maps.weight, maps.flags)
         for one, block in zip(_units(unit), blocks, strict=True):
             self._store.write(one, block.astype(np.float32, copy=False))
@@ -245,7 +288,12 @@ class TrustWriter:
             counts = self._counts(unit)
             assert counts is not None  # all units are done
             total.add(counts)
-        path, compared = self._store.path, total.compared > 0
+        path, compared, first = self._store.path, total.compared > 0, self._channels[0]
+        interval = None
+        if self._interval is not None:
+            spans = [channel.intensity.white - channel.intensity.black for channel in self._channels]
+            checked = first.predictor.header.calibration.get("checked")
+            interval = self._interval.finish(units, spans, checked, progress)
         summary = TrustSummary(
             path=path,
             voxels=total.voxels,
@@ -255,20 +303,17 @@ class TrustWriter:
             flags={name: count / total.voxels for name, count in total.flags.items()},
             guarded=1 - total.kept / total.voxels,
             without=tuple(dict.fromkeys(line for channel in self._channels for line in channel.without)),
+            model=first.predictor.identity,
+            interval=interval,
         )
-        content = asdict(summary) | {"path": path.name}
+        content = asdict(summary) | {"path": path.name, "interval": None if interval is None else interval.to_json()}
         name = path.name.removesuffix(".zarr").removesuffix(".ome") + ".json"
         write_whole(path.with_name(name), [json.dumps(content, indent=2, allow_nan=False).encode()])
         return summary
 
-    def _tally(self, unit: Unit) -> Path:
-        return self._store.records.folder / "tally" / (".".join(map(str, unit)) + ".json")
-
     def _counts(self, unit: Unit) -> _Counts | None:
-        try:
-            return _Counts(**json.loads(self._tally(unit).read_text()))
-        except (FileNotFoundError, ValueError, TypeError):
-            return None
+        content = self._tallies.read(unit)
+        return None if content is None else _Counts(**content)
 
 
 def _units(unit: Unit) -> list[Unit]:
@@ -295,7 +340,7 @@ def _layout(image: StoreLayout, plan: TilePlan, channels: Sequence[Channel]) -> 
         translation=volume.translation,
         channel_names=tuple(f"{name}: {one.name}" if name else one.name for name in names for one in MAPS),
         time_step=volume.time_step,
-        fingerprint=hashlib.sha256(f"trust 1 {image.fingerprint}".encode()).hexdigest()[:32],
+        fingerprint=fingerprint("trust 2", image, channels[0].claim),
         provenance=provenance,
         reductions=tuple(one.reduction for _ in channels for one in MAPS),
     )

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superres.config import UpscaleConfig
+from superres.inference.claim import Claim
 from superres.inference.guard import Evidence, Guard
 from superres.inference.guarded import make_guard, noise_windows, predict_guarded
+from superres.inference.interval import half_widths
 from superres.inference.plan import TilePlan
 from superres.inference.predictor import Predictor
 from superres.volumes import Intensity, Volume, upscaled_grid
@@ -28,8 +30,9 @@ class Tally:
     not_finite: int = 0
 
 
-# Hears of each tile: plane, rows, columns of the low grid, what was found there, and the voxels as they were recorded.
-Found = Callable[[int, slice, slice, Evidence, NDArray[Any]], None]
+# Hears of each tile: plane, rows, columns of the low grid, what was found there, the voxels as they were recorded, and
+# the half-widths below and above the voxels that were predicted, where the model gives any.
+Found = Callable[[int, slice, slice, Evidence, NDArray[Any], NDArray[Any] | None], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +57,8 @@ class Channel:
         Whether the guard acts on the output.
     without : tuple of str
         What the guard must do without.
+    claim : Claim or None
+        What the half-widths promise; None where they are not wanted, or the model gives none.
     """
 
     volume: Volume
@@ -64,6 +69,7 @@ class Channel:
     guard: Guard | None
     damp: bool
     without: tuple[str, ...]
+    claim: Claim | None = None
 
     def recorded(self, t: int, z: int, y: slice, x: slice) -> NDArray[Any]:
         """Read part of a plane as it was recorded, (1, y, x)."""
@@ -81,26 +87,40 @@ class Channel:
         block = np.empty([part.stop - part.start for part in region], dtype=dtype)
         factor = self.plan.factor
         for z, rows, columns in self.plan.tiles(region):
-            core, evidence = self._tile(t, z, rows, columns)
+            core, evidence, ends = self._tile(t, z, rows, columns)
             values = self.recorded(t, z, rows, columns)[0] if self._may_hold_nan or found is not None else None
-            if found is not None and evidence is not None and values is not None:
-                found(z, rows, columns, evidence, values)
             core = self._with_holes(np.asarray(self.intensity.denormalise(core)), values, tally)
+            written = _cast(core, block.dtype, tally)
+            if found is not None and evidence is not None and values is not None:
+                widths = None if ends is None else half_widths(written, *self.intensity.denormalise(ends))
+                found(z, rows, columns, evidence, values, widths)
             where = tuple(
                 slice(part.start * f - whole.start, part.stop * f - whole.start)
                 for part, f, whole in zip((rows, columns), factor[1:], region[1:], strict=True)
             )
-            block[z * factor[0] - region[0].start, *where] = _cast(core, block.dtype, tally)
+            block[z * factor[0] - region[0].start, *where] = written
             next(events)
         return block
 
-    def _tile(self, t: int, z: int, rows: slice, columns: slice) -> tuple[NDArray[np.float32], Evidence | None]:
+    def _tile(
+        self, t: int, z: int, rows: slice, columns: slice
+    ) -> tuple[NDArray[np.float32], Evidence | None, NDArray[np.float32] | None]:
+        """Return the prediction of a tile, what was found, and the lower and upper ends of its intervals."""
+
         def read(y: slice, x: slice) -> NDArray[np.float32]:
             return self.normalised(t, z, y, x)
 
         if self.guard is None:
-            return self.predictor.predict_tile(read, self.plan, rows, columns)[0], None
-        return predict_guarded(self.predictor, read, self.plan, (rows, columns), self.guard, damp=self.damp)
+            return self.predictor.predict_tile(read, self.plan, rows, columns)[0], None, None
+        wanted = self.claim is not None
+        found = predict_guarded(
+            self.predictor, read, self.plan, (rows, columns), self.guard, damp=self.damp, interval=wanted
+        )
+        if self.claim is None:
+            return found.pred, found.evidence, None
+        pred, below, above = found.net
+        factor = np.float32(self.claim.factor)
+        return found.pred, found.evidence, np.stack([pred - factor * below, pred + factor * above])
 
     @property
     def _may_hold_nan(self) -> bool:
@@ -133,7 +153,8 @@ def make_channel(
     ]
     voxel_size, _ = upscaled_grid(volume.voxel_size, volume.translation, plan.factor)
     guard, without = make_guard(predictor, windows, voxel_size)
-    return Channel(volume, index, intensity, predictor, plan, guard, config.guard, without)
+    claim = Claim.of(predictor.header.calibration) if config.trust and predictor.has_interval else None
+    return Channel(volume, index, intensity, predictor, plan, guard, config.guard, without, claim)
 
 
 def _cast(values: NDArray[Any], dtype: np.dtype[Any], tally: Tally) -> NDArray[Any]:

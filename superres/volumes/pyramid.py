@@ -38,6 +38,8 @@ def pooled(block: NDArray[Any], steps: Sequence[int], reduction: Reduction) -> N
             result = (result.astype(np.int64) | part.astype(np.int64)).astype(block.dtype)
         elif reduction == "lowest":
             result = np.fmin(result, part)
+        elif block.dtype.kind == "u":
+            result = np.maximum(result, part)
         else:
             better = (np.abs(part) > np.abs(result)) | (np.isnan(result) & ~np.isnan(part))
             result = np.where(better, part, result)

@@ -21,12 +21,12 @@ from superres.datasets import load_manifest
 from superres.datasets.checksum import file_sha256
 from superres.errors import InputError, ModelFileError
 from superres.evaluation import calibrate, check_coverage
-from superres.evaluation.settings import EvaluateConfig
+from superres.evaluation.settings import CalibrateConfig
 from superres.inference import load_model
 from superres.modelfile import ModelHeader, load_model_file, save_model_file
 from superres.nets import Architecture, UNet
 
-Make = Callable[..., EvaluateConfig]
+Make = Callable[..., CalibrateConfig]
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def manifest(tmp_path: Path) -> Path:
 def make(tmp_path: Path, manifest: Path) -> Make:
     """Write an untrained model, whose half-widths are 0.05 of the range everywhere, and say what is calibrated."""
 
-    def config(*, interval: bool = True, trained: tuple[str, ...] = ("a12",), **settings: Any) -> EvaluateConfig:
+    def config(*, interval: bool = True, trained: tuple[str, ...] = ("a12",), **settings: Any) -> CalibrateConfig:
         architecture = Architecture.of_preset("XS", factor=(1, 2, 2), interval=interval)
         radius, stride = architecture.receptive_radius, architecture.stride
         known = {item.id: item.sha256 for item in load_manifest(manifest).acquisitions}
@@ -68,7 +68,7 @@ def make(tmp_path: Path, manifest: Path) -> Make:
         torch.manual_seed(0)
         weights = {name: value.numpy() for name, value in UNet(architecture).state_dict().items()}
         save_model_file(tmp_path / "model.safetensors", header, weights)
-        return EvaluateConfig.model_validate(
+        return CalibrateConfig.model_validate(
             {"manifests": [manifest], "model": tmp_path, "device": "cpu", "crop": 4} | settings
         )
 
@@ -82,13 +82,14 @@ def test_the_header_gets_the_factor_and_the_weights_stay(make: Make, tmp_path: P
     found = calibrate(config)
     after = load_model_file(tmp_path)
     assert found.sha256 == after.sha256 != before.sha256
+    assert after.identity == before.identity, "what a resumed run compares"
     assert before.weights.keys() == after.weights.keys()
     for name, value in before.weights.items():
         assert value.tobytes() == after.weights[name].tobytes(), name
     record = after.header.calibration
     assert record == json.loads(json.dumps(found.record)), "the record survives the header"
     factors = sorted(entry["factor"] for entry in record["acquisitions"])
-    assert (record["n"], record["calibrated"], record["level"]) == (10, True, 0.9)
+    assert (record["n"], record["calibrated"], record["level"], record["unit"]) == (10, True, 0.9, "acquisition")
     # The ceil(11 * 0.9) = 10th smallest of ten.
     assert record["factor"] == factors[9] > factors[0] > 0
     assert "90% of new acquisitions" in record["claim"]
@@ -108,18 +109,22 @@ def test_a_check_on_other_acquisitions(make: Make) -> None:
         check_coverage(config)
     found = check_coverage(other)
     assert found.calibrated
-    assert found.acquisitions.keys() == {"a10", "a11"}
-    assert found.covered == sum(item.coverage >= 0.9 for item in found.acquisitions.values())
+    assert found.units.keys() == {"a10", "a11"}
+    assert found.covered == sum(item.coverage >= 0.9 for item in found.units.values())
     assert found.band is not None
     assert found.holds == (found.band[0] <= found.covered <= found.band[1])
-    for item in found.acquisitions.values():
+    for item in found.units.values():
         assert np.mean(item.by_decile) == pytest.approx(item.coverage, abs=1e-3)
         # Half-widths of softplus(-3) on either side, times the factor.
         assert item.mean_width == pytest.approx(2 * np.log1p(np.exp(-3)) * found.factor, rel=1e-5)
         # All alike: there is nothing to correlate.
         assert np.isnan(item.spearman)
-    assert found.to_json()["acquisitions"]["a10"]["spearman"] is None
+    assert found.to_json()["units"]["a10"]["spearman"] is None
     json.dumps(found.to_json(), allow_nan=False)
+    noted = load_model_file(config.model or Path()).header.calibration["checked"]
+    assert found.recorded
+    assert (noted["n"], noted["covered"], noted["holds"]) == (2, found.covered, found.holds)
+    assert noted["units"] == ["a10", "a11"]
 
 
 def test_what_was_trained_on_is_refused_under_any_name(make: Make) -> None:

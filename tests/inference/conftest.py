@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from superres.inference import Predictor
 from superres.modelfile import ModelHeader, save_model_file
 from superres.nets import Architecture, UNet
 
 MakeModel = Callable[..., Path]
+MakePredictor = Callable[..., Predictor]
 
 
 @pytest.fixture
@@ -36,5 +38,30 @@ def make_model(tmp_path: Path) -> MakeModel:
         path = tmp_path / f"model_{seed}_{channels}_{'_'.join(map(str, factor))}.safetensors"
         save_model_file(path, header, {k: v.numpy() for k, v in net.state_dict().items()})
         return path
+
+    return make
+
+
+@pytest.fixture
+def make_predictor() -> MakePredictor:
+    """Make a predictor with random weights, all of them, so that every voxel depends on all that it sees."""
+
+    def make(preset: str, factor: tuple[int, int, int], *, interval: bool = False) -> Predictor:
+        torch.manual_seed(0)
+        architecture = Architecture.of_preset(preset, factor=factor, interval=interval)
+        net = UNet(architecture).eval()
+        for parameter in net.parameters():
+            torch.nn.init.normal_(parameter, std=0.04)
+        radius, stride = architecture.receptive_radius, architecture.stride
+        header = ModelHeader(
+            name="random",
+            architecture=architecture.to_json(),
+            factor=factor,
+            channels=1,
+            receptive_radius=(0, radius, radius),
+            stride=(1, stride, stride),
+            intensity={"percentiles": [0.5, 99.9], "average": 4},
+        )
+        return Predictor(net, header, "0", torch.device("cpu"))
 
     return make

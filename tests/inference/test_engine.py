@@ -78,7 +78,7 @@ def test_store_says_what_it_is(stack: Path, tmp_path: Path, make_model: MakeMode
     assert volume.translation == pytest.approx((0, -0.05, -0.05))
     assert volume.channel_names == ("actin", "DNA")
     attributes = (tmp_path / "out.zarr" / "zarr.json").read_text()
-    for word in ("predicted", "random0", "sha256", "stack.tif", "black"):
+    for word in ("predicted", "random0", "identity", "stack.tif", "black"):
         assert word in attributes
     assert str(tmp_path) not in attributes
 

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from superres.inference.predictor import Predictor
-from superres.modelfile import ModelHeader
-from superres.nets import Architecture, UNet
+from superres.inference import Predictor
 
-
-def make_predictor(preset: str, factor: tuple[int, int, int]) -> Predictor:
-    torch.manual_seed(0)
-    architecture = Architecture.of_preset(preset, factor=factor)
-    net = UNet(architecture).eval()
-    for parameter in net.parameters():
-        torch.nn.init.normal_(parameter, std=0.04)
-    radius, stride = architecture.receptive_radius, architecture.stride
-    header = ModelHeader(
-        name="random",
-        architecture=architecture.to_json(),
-        factor=factor,
-        channels=1,
-        receptive_radius=(0, radius, radius),
-        stride=(1, stride, stride),
-        intensity={"percentiles": [0.5, 99.9], "average": 4},
-    )
-    return Predictor(net, header, "0", torch.device("cpu"))
+MakePredictor = Callable[..., Predictor]
 
 
 def image_of(y: int, x: int, planes: int = 1) -> NDArray[np.uint16]:
@@ -51,7 +34,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("preset", "factor", "size", "tile"), CASES)
-def test_tiled_equals_untiled(preset: str, factor: tuple[int, int, int], size: tuple[int, int], tile: int) -> None:
+def test_tiled_equals_untiled(
+    make_predictor: MakePredictor, preset: str, factor: tuple[int, int, int], size: tuple[int, int], tile: int
+) -> None:
     predictor = make_predictor(preset, factor)
     image = image_of(*size)
     untiled = predictor.restore(image, tile=4096)
@@ -61,7 +46,7 @@ def test_tiled_equals_untiled(preset: str, factor: tuple[int, int, int], size: t
 
 
 @pytest.mark.parametrize("size", [(21, 21), (1, 50), (3, 2)])
-def test_images_smaller_than_a_tile(size: tuple[int, int]) -> None:
+def test_images_smaller_than_a_tile(make_predictor: MakePredictor, size: tuple[int, int]) -> None:
     predictor = make_predictor("S", (1, 4, 4))
     image = image_of(*size)
     whole = predictor.restore(image)
@@ -69,7 +54,9 @@ def test_images_smaller_than_a_tile(size: tuple[int, int]) -> None:
     np.testing.assert_array_equal(predictor.restore(image, tile=16), whole)
 
 
-def test_out_of_memory_halves_the_tile_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_halves_the_tile_and_changes_nothing(
+    make_predictor: MakePredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     predictor = make_predictor("XS", (1, 2, 2))
     image = image_of(64, 96)
     expected = predictor.restore(image)
@@ -84,7 +71,7 @@ def test_out_of_memory_halves_the_tile_and_changes_nothing(monkeypatch: pytest.M
     np.testing.assert_array_equal(predictor.restore(image), expected)
 
 
-def test_planes_and_channels_are_independent() -> None:
+def test_planes_and_channels_are_independent(make_predictor: MakePredictor) -> None:
     predictor = make_predictor("XS", (1, 2, 2))
     image = np.concatenate([image_of(40, 30, planes=2), image_of(40, 30, planes=2)[:, ::-1] // 3])
     whole = predictor.restore(image)

@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 
-from superres.inference.predictor import Predictor
-from superres.modelfile import ModelHeader
-from superres.nets import Architecture, UNet
+from superres.inference import Predictor
 
-
-def make_predictor(factor: tuple[int, int, int], *, interval: bool = True) -> Predictor:
-    torch.manual_seed(0)
-    architecture = Architecture.of_preset("XS", factor=factor, interval=interval)
-    net = UNet(architecture).eval()
-    for parameter in net.parameters():
-        torch.nn.init.normal_(parameter, std=0.04)
-    radius, stride = architecture.receptive_radius, architecture.stride
-    header = ModelHeader(
-        name="random",
-        architecture=architecture.to_json(),
-        factor=factor,
-        channels=1,
-        receptive_radius=(0, radius, radius),
-        stride=(1, stride, stride),
-        intensity={"percentiles": [0.5, 99.9], "average": 4},
-    )
-    return Predictor(net, header, "0", torch.device("cpu"))
+MakePredictor = Callable[..., Predictor]
 
 
 @pytest.mark.parametrize(
     ("factor", "size", "tile"), [((1, 2, 2), (101, 75), 40), ((1, 4, 4), (77, 93), 32), ((1, 1, 1), (61, 90), 48)]
 )
-def test_tiled_equals_untiled(factor: tuple[int, int, int], size: tuple[int, int], tile: int) -> None:
-    predictor = make_predictor(factor)
+def test_tiled_equals_untiled(
+    make_predictor: MakePredictor, factor: tuple[int, int, int], size: tuple[int, int], tile: int
+) -> None:
+    predictor = make_predictor("XS", factor, interval=True)
     image = np.random.default_rng(0).integers(300, 40_000, (1, 1, *size)).astype(np.uint16)
     whole = predictor.restore_interval(image, tile=4096)
     for tiled, untiled in zip(predictor.restore_interval(image, tile=tile), whole, strict=True):
@@ -44,16 +29,18 @@ def test_tiled_equals_untiled(factor: tuple[int, int, int], size: tuple[int, int
     assert min(whole[1].min(), whole[2].min()) >= 0
 
 
-def test_half_widths_scale_with_the_grey_levels_and_ignore_their_offset() -> None:
-    predictor = make_predictor((1, 2, 2))
+def test_half_widths_scale_with_the_grey_levels_and_ignore_their_offset(make_predictor: MakePredictor) -> None:
+    predictor = make_predictor("XS", (1, 2, 2), interval=True)
     image = np.random.default_rng(1).integers(0, 200, (1, 1, 40, 40)).astype(np.float32)
     plain, moved = predictor.restore_interval(image), predictor.restore_interval(4 * image + 512)
     for one, other in zip(plain[1:], moved[1:], strict=True):
         np.testing.assert_allclose(other, 4 * one, rtol=1e-4)
 
 
-def test_out_of_memory_halves_the_tile_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    predictor = make_predictor((1, 2, 2))
+def test_out_of_memory_halves_the_tile_and_changes_nothing(
+    make_predictor: MakePredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = make_predictor("XS", (1, 2, 2), interval=True)
     image = np.random.default_rng(0).integers(300, 40_000, (1, 1, 64, 96)).astype(np.uint16)
     expected, predict = predictor.restore_interval(image), predictor.predict_interval
     calls: list[int] = []
