@@ -16,9 +16,10 @@ from scipy.ndimage import gaussian_filter
 
 from superres.datasets.acquisition import Acquisition
 from superres.datasets.alignment import bin_voxels
+from superres.datasets.channels import open_channels
 from superres.datasets.moved import move_pair
 from superres.errors import InputError
-from superres.volumes import Volume, open_volume
+from superres.volumes import Volume
 
 Triple = tuple[int, int, int]
 
@@ -49,10 +50,11 @@ def open_pair(acquisition: Acquisition, index: int, *, factor: Triple) -> tuple[
     Raises
     ------
     InputError
-        When a file cannot be read, or the two do not fit.
+        When a file cannot be read, lacks a channel, or the two do not fit.
     """
-    low = open_volume(acquisition.low[index], axes=acquisition.axes)
-    high = open_volume(acquisition.high[index], axes=acquisition.axes)
+    channels = acquisition.channels_of(index)
+    files = acquisition.low[index], acquisition.high[index]
+    low, high = (open_channels(file, acquisition.axes, which) for file, which in zip(files, channels, strict=True))
     shift = acquisition.shift_of(index)
     if shift is not None:
         return move_pair(low, high, factor=factor, shift=shift)

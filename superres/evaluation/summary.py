@@ -5,13 +5,25 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from superres.evaluation.results import LARGER_IS_BETTER, MODEL, NAMES, AcquisitionResult, Evaluation, Headline, verdict
+from superres.evaluation.metrics import Scores
+from superres.evaluation.results import (
+    LARGER_IS_BETTER,
+    MODEL,
+    NAMES,
+    AcquisitionResult,
+    Evaluation,
+    GuardEffect,
+    Headline,
+    verdict,
+)
 
 _JUDGED: tuple[Headline, ...] = ("psnr", "ssim", "resolution")
 _DIGITS: dict[Headline, int] = {"psnr": 2, "ssim": 3, "resolution": 2}
 _LISTED = 6
 # Total intensity is called kept up to this share.
 _KEPT = 0.02
+# Decibel that nobody sees.
+_UNSEEN = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +48,14 @@ def in_words(evaluation: Evaluation) -> tuple[str, ...]:
     """Return what the figures say, most important first; the statistical verdict is the last."""
     if not evaluation.gains or not evaluation.acquisitions:
         return verdict(evaluation)
-    said = (_gain(evaluation), _behind(evaluation), _detail(evaluation), _intensity(evaluation), _empty(evaluation))
+    said = (
+        _gain(evaluation),
+        _behind(evaluation),
+        _detail(evaluation),
+        _intensity(evaluation),
+        _empty(evaluation),
+        _guard(evaluation),
+    )
     return (*filter(None, said), *verdict(evaluation))
 
 
@@ -131,11 +150,50 @@ def _detail(evaluation: Evaluation) -> str:
     )
 
 
+def guard_in_words(effect: GuardEffect, scores: Scores) -> str:
+    """Say what the guard did on one acquisition, and what it cost or won; `scores` are those with it."""
+    return (
+        f"The guard {_kept(effect.kept, effect.damped)} PSNR with it {scores.psnr:.2f} dB, without it "
+        f"{effect.unguarded.psnr:.2f} dB."
+    )
+
+
+def _guard(evaluation: Evaluation) -> str:
+    """Say how much the guard took back, and what the figures would be without it."""
+    effects, costs = [], []
+    for result in evaluation.acquisitions:
+        if result.guard is not None:
+            a, b = result.scores[MODEL].psnr, result.guard.unguarded.psnr
+            effects.append(result.guard)
+            costs.append(0.0 if a == b else a - b)  # two perfect images differ by nothing
+    if not effects or not all(map(math.isfinite, costs)):
+        return ""
+    mean, kept, damped = (
+        math.fsum(values) / len(effects)
+        for values in (costs, [effect.kept for effect in effects], [effect.damped for effect in effects])
+    )
+    words = f"The guard {_kept(kept, damped)}"
+    if max(map(abs, costs)) < _UNSEEN:
+        return f"{words} It changes PSNR by less than {_UNSEEN:g} dB."
+    spread = f" ({min(costs):+.2f} to {max(costs):+.2f})" if len(costs) > 1 else ""
+    return f"{words} It changes PSNR by {mean:+.2f} dB on average{spread}."
+
+
+def _kept(kept: float, damped: float) -> str:
+    return (
+        f"keeps {100 * kept:.0f} % of what the net adds to interpolation, and less than half of it in "
+        f"{100 * damped:.1f} % of the area."
+    )
+
+
 def _empty(evaluation: Evaluation) -> str:
     """Say what the model makes of recordings in which there is nothing."""
     failed = [control for control in evaluation.controls if not control.is_passed]
     if not evaluation.controls:
-        return ""
+        return (
+            "What it makes of recordings without structure was not tested: the model file tells of no noise to make "
+            "them with."
+        )
     if not failed:
         return "It invents nothing in recordings without structure."
     listed = ", ".join(f"{c.name} (noise {c.noise:.2f}, structure {c.invention:.2f} of bicubic's)" for c in failed)
