@@ -151,6 +151,17 @@ def check_pair(low: Volume, high: Volume, *, factor: Triple) -> None:
                 f"{high.source}: [{wanted}] times as large along Z, Y, X as {low.source}, but factor is "
                 f"{list(factor)}; give --set factor=[{wanted}], or a model of that factor"
             )
+        if factor_between(high.shape[2:], low.shape[2:]) not in (None, (1, 1, 1)):
+            raise InputError(
+                f"{high.source}: {_times(high.shape[2:])} voxels (ZYX), fewer than the {_times(low.shape[2:])} of "
+                f"{low.source}; expected high to be the finer one: exchange low and high in the manifest"
+            )
+        if high.shape[:2] != low.shape[:2]:
+            raise InputError(
+                f"{high.source}: {high.shape[0]} time points and {high.shape[1]} channels, but {low.source} has "
+                f"{low.shape[0]} and {low.shape[1]}; expected as many in both: name the channels of the pair with "
+                "'channels' in the manifest, or split the files"
+            )
         raise InputError(
             f"{high.source}: shape {_times(high.shape)} (TCZYX) does not go with {low.source}, shape "
             f"{_times(low.shape)}; at factor {list(factor)} it must be {_times(expected)}: crop the images, or give "

@@ -143,8 +143,9 @@ def plan(config: EvaluateConfig, header: ModelHeader | None, *, acquisitions: Se
     steps = _steps(config, header)
     needy = [acquisition.id for acquisition in acquisitions if not acquisition.low]
     if needy and not steps:
+        others = f" (nor have {len(needy) - 1} others)" if len(needy) > 1 else ""
         raise ConfigError(
-            f"{needy[0]} has no recorded low images (nor have {len(needy) - 1} others), and neither the settings nor "
+            f"{needy[0]} has no recorded low images{others}, and neither the settings nor "
             "the model say how to make them; give degrade, for example --set 'degrade=[{downsample: binning}]'"
         )
     try:

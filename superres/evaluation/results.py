@@ -245,6 +245,8 @@ def gains_over(acquisitions: Sequence[AcquisitionResult], baselines: Sequence[st
 
 def verdict(evaluation: Evaluation) -> tuple[str, ...]:
     """Say in plain words what the comparison with the baselines shows: what is tested, then what is described."""
+    if not evaluation.acquisitions:
+        return ("No acquisition could be scored; the warnings say why.",)
     if not evaluation.gains:
         return ("Baselines only: no model was scored, so there is nothing to compare.",)
     few = too_few(len(evaluation.acquisitions), len(evaluation.gains))

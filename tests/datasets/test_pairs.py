@@ -109,6 +109,16 @@ def test_pair_on_a_coarser_grid(tmp_path: Path) -> None:
         open_pair(pair(*files, None), 0, factor=(1, 4, 4))
 
 
+def test_exchanged_images_and_other_channels_are_named(tmp_path: Path) -> None:
+    image = skimage.data.camera()[:64, :64]
+    small, large = store(tmp_path / "small.tif", image[::2, ::2]), store(tmp_path / "large.tif", image)
+    with pytest.raises(InputError, match=r"small.tif: 1x32x32 voxels .*: exchange low and high in the manifest"):
+        open_pair(pair(large, small, None), 0, factor=(1, 2, 2))
+    tifffile.imwrite(tmp_path / "two.tif", np.stack([image, image]), metadata={"axes": "CYX"})
+    with pytest.raises(InputError, match=r"1 time points and 1 channels, but .*two.tif has 1 and 2.*'channels'"):
+        open_pair(pair(tmp_path / "two.tif", large, None), 0, factor=(1, 1, 1))
+
+
 def test_both_images_may_be_channels_of_one_file(tmp_path: Path) -> None:
     image = skimage.data.camera()[:96, :80].astype(np.float64)
     path = tmp_path / "both.ome.tif"
