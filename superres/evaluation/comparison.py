@@ -44,7 +44,7 @@ def crops(exhibit: Exhibit, key: str, agreement: Mapping[str, Agreement]) -> str
         notes.append(
             "recording: the plane degraded again minus the recording, in standard deviations of its noise, full at "
             f"±{SUSPICIOUS:g}; structure there was added or erased, none proves nothing (χ², |z|: of the whole plane; "
-            "noise alone has χ² 1)"
+            "truth has χ² 1, what follows the noise less, what contradicts the recording more)"
         )
     elif exhibit.not_compared:
         notes.append(f"no map of the agreement with the recording: {exhibit.not_compared}")
