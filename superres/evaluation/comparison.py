@@ -33,7 +33,8 @@ def crops(exhibit: Exhibit, key: str, agreement: Mapping[str, Agreement]) -> str
             for name in names
         )
     ]
-    rows.append(_maps(names, _errors(exhibit), exhibit.error_limit, "error"))
+    # Truth, the last, has no errors: below it, beside those of the model, is what the guard did to this.
+    rows.append(_maps(names[:-1], _errors(exhibit), exhibit.error_limit, "error") + _guard(exhibit))
     notes = [
         _place(exhibit),
         f"errors: prediction minus truth, red above, blue below, full at ±{exhibit.error_limit:.4g}",
@@ -49,7 +50,6 @@ def crops(exhibit: Exhibit, key: str, agreement: Mapping[str, Agreement]) -> str
     elif exhibit.not_compared:
         notes.append(f"no map of the agreement with the recording: {exhibit.not_compared}")
     if exhibit.weight is not None:
-        rows.append(_maps(names, {MODEL: 1 - exhibit.weight}, 1.0, "guard"))
         notes.append(
             "guard: share of the net's difference from interpolation that was taken back as not to be believed, white "
             "none, full red all of it"
@@ -84,6 +84,14 @@ def _choice(names: list[str], chosen: str, side: str) -> str:
 def _errors(exhibit: Exhibit) -> Mapping[str, NDArray[Any]]:
     truth = exhibit.crops["truth"]
     return {name: crop - truth for name, crop in exhibit.crops.items() if crop.shape == truth.shape and name != "truth"}
+
+
+def _guard(exhibit: Exhibit) -> str:
+    if exhibit.weight is None:
+        return "<span></span>"
+    height, width = exhibit.weight.shape
+    map_ = difference_uri(1 - exhibit.weight, 1.0)
+    return _picture(map_, f"guard of {MODEL}", f'style="aspect-ratio:{width}/{height}"', "", alt=f"{MODEL}: guard")
 
 
 def _maps(

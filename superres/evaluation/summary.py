@@ -9,7 +9,6 @@ from superres.evaluation.metrics import Scores
 from superres.evaluation.results import (
     LARGER_IS_BETTER,
     MODEL,
-    NAMES,
     AcquisitionResult,
     Evaluation,
     GuardEffect,
@@ -19,7 +18,8 @@ from superres.evaluation.results import (
 
 _JUDGED: tuple[Headline, ...] = ("psnr", "ssim", "resolution")
 _DIGITS: dict[Headline, int] = {"psnr": 2, "ssim": 3, "resolution": 2}
-_LISTED = 6
+_WORDS: dict[Headline, str] = {"psnr": "PSNR", "ssim": "SSIM", "resolution": "resolution"}
+_LISTED = 2
 # Total intensity is called kept up to this share.
 _KEPT = 0.02
 # Decibel that nobody sees.
@@ -39,8 +39,8 @@ class Ahead:
     def __str__(self) -> str:
         digits = _DIGITS[self.metric]
         return (
-            f"{self.acquisition}: {self.baseline} {NAMES[self.metric]} {self.baseline_value:.{digits}f}, "
-            f"{MODEL} {self.model_value:.{digits}f}"
+            f"{self.acquisition}: {self.baseline} {self.baseline_value:.{digits}f}, {MODEL} "
+            f"{self.model_value:.{digits}f}"
         )
 
 
@@ -134,9 +134,15 @@ def _behind(evaluation: Evaluation) -> str:
     found = ahead(evaluation)
     if not found:
         return "No baseline is ahead on any acquisition in PSNR, SSIM or resolution."
-    listed = "; ".join(map(str, found[:_LISTED]))
-    more = f"; and {len(found) - _LISTED} more in the tables" if len(found) > _LISTED else ""
-    return f"A baseline is ahead in {len(found)} place{'s' if len(found) > 1 else ''}: {listed}{more}."
+    parts = []
+    for metric in _JUDGED:
+        places = [one for one in found if one.metric == metric]
+        if places:
+            more = f"; and {len(places) - _LISTED} more" if len(places) > _LISTED else ""
+            listed = "; ".join(map(str, places[:_LISTED]))
+            parts.append(f"in {_WORDS[metric]} on {len(places)} ({listed}{more})")
+    n = len(evaluation.acquisitions)
+    return f"Of {n} acquisition{'s' if n > 1 else ''} a baseline is ahead {'; '.join(parts)}."
 
 
 def _detail(evaluation: Evaluation) -> str:
@@ -144,9 +150,12 @@ def _detail(evaluation: Evaluation) -> str:
     if math.isnan(model):
         return "The images are too small to tell which detail is right; none should be measured."
     compared = "" if math.isnan(plain) else f", with {evaluation.reference} to {plain:.1f}"
+    steps = {result.voxel_size[2] for result in evaluation.acquisitions}
+    step = steps.pop() if len(steps) == 1 else None
+    length = "" if step is None else f" ({model * step:.3g} µm)"
     return (
-        f"Detail is right down to a period of {model:.1f} voxels of the result{compared} (correlation with truth 0.5, "
-        "mean). What is finer looks plausible and is guessed: do not measure or count it."
+        f"Detail is right down to a period of {model:.1f} voxels{length} of the result{compared} (correlation with "
+        "truth 0.5, mean). What is finer looks plausible and is guessed: do not measure or count it."
     )
 
 

@@ -81,7 +81,10 @@ def test_what_is_said_first() -> None:
         "On 2 acquisitions that the model was not trained on, superres is closer to truth than bicubic by 3.00 dB PSNR "
         "on average, and better in 2 of 2; as close to truth as richardson-lucy (the strongest baseline)."
     )
-    assert words[1] == "A baseline is ahead in 1 place: b: richardson-lucy PSNR 26.00, superres 25.00."
+    assert words[1] == (
+        "Of 2 acquisitions a baseline is ahead in PSNR on 1 (b: richardson-lucy 26.00, superres 25.00)."
+    )
+    assert "a period of 4.0 voxels (0.4 µm) of the result, with bicubic to 4.0" in words[2]
     assert "no difference can be called significant" in words[-1]
 
 
