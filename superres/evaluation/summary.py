@@ -51,6 +51,7 @@ def in_words(evaluation: Evaluation) -> tuple[str, ...]:
     said = (
         _gain(evaluation),
         _behind(evaluation),
+        _no_rival(evaluation),
         _detail(evaluation),
         _intensity(evaluation),
         _empty(evaluation),
@@ -133,7 +134,7 @@ def _was_trained_on(result: AcquisitionResult) -> bool:
 def _behind(evaluation: Evaluation) -> str:
     found = ahead(evaluation)
     if not found:
-        return "No baseline is ahead on any acquisition in PSNR, SSIM or resolution."
+        return f"No baseline ({', '.join(evaluation.gains)}) is ahead on any acquisition in PSNR, SSIM or resolution."
     parts = []
     for metric in _JUDGED:
         places = [one for one in found if one.metric == metric]
@@ -143,6 +144,12 @@ def _behind(evaluation: Evaluation) -> str:
             parts.append(f"in {_WORDS[metric]} on {len(places)} ({listed}{more})")
     n = len(evaluation.acquisitions)
     return f"Of {n} acquisition{'s' if n > 1 else ''} a baseline is ahead {'; '.join(parts)}."
+
+
+def _no_rival(evaluation: Evaluation) -> str:
+    if evaluation.conventions.get("rivals"):
+        return ""
+    return "No other trained net stands beside it: whether a plain U-Net of the same budget does as well is not shown."
 
 
 def _detail(evaluation: Evaluation) -> str:

@@ -84,7 +84,8 @@ def test_what_is_said_first() -> None:
     assert words[1] == (
         "Of 2 acquisitions a baseline is ahead in PSNR on 1 (b: richardson-lucy 26.00, superres 25.00)."
     )
-    assert "a period of 4.0 voxels (0.4 µm) of the result, with bicubic to 4.0" in words[2]
+    assert "a period of 4.0 voxels (0.4 µm) of the result, with bicubic to 4.0" in words[3]
+    assert words[2].startswith("No other trained net stands beside it")
     assert "no difference can be called significant" in words[-1]
 
 
