@@ -197,7 +197,8 @@ def test_what_passes_through_the_microscope() -> None:
         waves = np.stack([wave(2 * np.pi * frequency * position) for wave in (np.cos, np.sin)])
         seen_waves = transfer.record(torch.from_numpy(np.repeat(waves[:, None], 64, axis=1)).float()).numpy()
         amplitude = np.hypot(*seen_waves[:, 8, 16:-16])
-        assert amplitude == pytest.approx(expected, rel=0.02, abs=2e-4)
+        # Taps that are cut off pass on up to a thousandth more or less.
+        assert amplitude == pytest.approx(expected, rel=0.02, abs=1e-3)
 
 
 def test_invention_is_exposed_by_correlation_with_truth(scores: dict[str, Scores], micro: dict[str, float]) -> None:
