@@ -85,6 +85,8 @@ def evaluate(
         evaluation_output.show_controls(found, as_json=as_json)
     else:
         evaluation_output.show_evaluation(result, as_json=as_json)
+        if not result.acquisitions:
+            raise typer.Exit(2)
 
 
 def _given(value: T | None, wanted: str) -> T:

@@ -35,6 +35,8 @@ class Acquisition:
     shifts : tuple of (tuple of float or None)
         For each low file, by how many voxels of its `high` this is moved to lie on it (ZYX); None where nobody stated
         it, and empty where nobody did for any.
+    high_channels, low_channels : tuple of (tuple of int or None)
+        For each file, which of its channels belong to the pair; None for all, and empty where that goes for all files.
     """
 
     id: str
@@ -52,10 +54,17 @@ class Acquisition:
     high_sha256: tuple[str, ...] = ()
     low_sha256: tuple[str, ...] = ()
     shifts: tuple[tuple[float, float, float] | None, ...] = ()
+    high_channels: tuple[tuple[int, ...] | None, ...] = ()
+    low_channels: tuple[tuple[int, ...] | None, ...] = ()
 
     def shift_of(self, index: int) -> tuple[float, float, float] | None:
         """Return the stated shift of a pair, ZYX in high voxels; None where none is stated."""
         return self.shifts[index] if self.shifts else None
+
+    def channels_of(self, index: int) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
+        """Return which channels of the low and of the high file of a pair are used; None for all."""
+        low, high = (chosen[index] if chosen else None for chosen in (self.low_channels, self.high_channels))
+        return low, high
 
     @property
     def files(self) -> tuple[tuple[Path, str], ...]:

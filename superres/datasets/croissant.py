@@ -193,10 +193,11 @@ def _file_set(entry: ManifestEntry) -> dict[str, Any]:
     fields = [
         _field("files", "file", "sc:Text"),
         _field("files", "acquisition", "sc:Text", "acquisitions/id"),
-        _field("files", "role", "sc:Text"),
+        *(_field("files", name, "sc:Text") for name in ("role", "channels", "shift_zyx")),
     ]
     data = [
         {"files/file": file.file, "files/acquisition": item.id, "files/role": role}
+        | {"files/channels": _numbers(file.channels), "files/shift_zyx": _numbers(file.shift)}
         for item in entry.acquisitions
         for file, role in item.files
     ]
@@ -205,6 +206,10 @@ def _file_set(entry: ManifestEntry) -> dict[str, Any]:
         "description": "Which acquisition a file belongs to; the n-th low file of one is a pair with its n-th high.",
         "field": fields, "data": data,
     }  # fmt: skip
+
+
+def _numbers(values: tuple[float, ...] | None) -> str | None:
+    return None if values is None else " ".join(map(str, values))
 
 
 def _field(owner: str, name: str, kind: str, references: str | None = None) -> dict[str, Any]:
@@ -248,9 +253,18 @@ def _acquisition_values(record: dict[str, Any], files: list[dict[str, Any]], obj
     values["grey_range"] = None if record["black"] is None else [record["black"], record["white"]]
     values["factor"] = [int(n) for n in record["factor_zyx"].split()] if record["factor_zyx"] else None
     for role in ("high", "low"):
-        names = [item["file"] for item in files if item["acquisition"] == record["id"] and item["role"] == role]
-        values[role] = [_file_values(objects[name]) for name in names]
+        own = [item for item in files if item["acquisition"] == record["id"] and item["role"] == role]
+        values[role] = [_file_values(objects[item["file"]]) | _use_of(item) for item in own]
     return values
+
+
+def _use_of(record: dict[str, Any]) -> dict[str, Any]:
+    """Return which channels of a file are used and how it is moved; documents of others need not say."""
+    channels, shift = record.get("channels"), record.get("shift_zyx")
+    return {
+        "channels": None if channels is None else [int(n) for n in channels.split()],
+        "shift": None if shift is None else [float(n) for n in shift.split()],
+    }
 
 
 def _file_values(item: dict[str, Any]) -> dict[str, Any]:

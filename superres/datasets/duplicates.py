@@ -104,8 +104,12 @@ def refuse_duplicates(*manifests: Manifest, max_voxels: int = 2**27) -> tuple[Pa
     too_large: list[Path] = []
     planes: dict[tuple[int, ...], list[_Plane]] = defaultdict(list)
     pictures: list[_Picture] = []
+    read: set[Path] = set()
     for manifest in manifests:
         for acquisition, file, _ in manifest.files:
+            if file in read:
+                continue  # one file may hold both images of a pair
+            read.add(file)
             values = _read(file, acquisition.axes, max_voxels)
             if values is None:
                 too_large.append(file)

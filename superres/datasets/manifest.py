@@ -135,6 +135,8 @@ def _acquisition(entry: AcquisitionEntry, manifest: ManifestEntry, folder: Path)
         high_sha256=tuple(item.sha256 or "" for item in entry.high),
         low_sha256=tuple(item.sha256 or "" for item in entry.low),
         shifts=tuple(item.shift for item in entry.low),
+        high_channels=tuple(item.channels for item in entry.high),
+        low_channels=tuple(item.channels for item in entry.low),
     )
 
 

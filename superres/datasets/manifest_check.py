@@ -99,10 +99,10 @@ def _check_file(item: AcquisitionEntry, file: FileEntry, role: str, root: Path) 
         return replace(checked, bytes=size, problems=(f"cannot be read: {error.strerror}",))
     checked = replace(checked, bytes=size, sha256=found)
     problems = list(_wrong_bytes(file, size, found))
-    from superres.volumes import open_volume  # Dask takes a second to load, and checking a recipe needs none
+    from superres.datasets.channels import open_channels  # Dask takes a second to load; checking a recipe needs none
 
     try:
-        volume = open_volume(path, axes=item.axes)
+        volume = open_channels(path, item.axes, file.channels)
     except InputError as error:
         return replace(checked, problems=(*problems, f"does not open: {error}"))
     problems += _wrong_voxel_size(item, role, volume)

@@ -14,6 +14,7 @@
           - {file: brain_3/z000.tif, sha256: 64 hexadecimal digits}   # null where no checksum is known
         low: []                 # one low file per high file where real pairs were recorded, each perhaps with the
                                 # shift: [0, 1.25, -0.4] by which its high image is moved to lie on it: high voxels, ZYX
+                                # a file of a pair may be some channels of one: {file: both.tif, channels: [1], ...}
         axes: YX                # only where the file does not tell
         voxel_size: [null, 0.07, 0.07]   # ZYX in micrometre; null where unknown
         grey_range: [0, 255]    # black and white; left out where they are to be measured
@@ -96,6 +97,7 @@ Doi = Annotated[str, AfterValidator(_is_doi)]
 Size = Annotated[int, Field(ge=0)]
 Voxels = Annotated[float, Field(allow_inf_nan=False)]
 Multiple = Annotated[int, Field(ge=1, le=16)]
+Channel = Annotated[int, Field(ge=0)]
 
 
 class FileEntry(Settings):
@@ -108,6 +110,14 @@ class FileEntry(Settings):
     archive: Text | None = None
     member: RelativePath | None = None
     shift: tuple[Voxels, Voxels, Voxels] | None = None  # of low files only
+    channels: tuple[Channel, ...] | None = Field(None, min_length=1)  # of real pairs; all where left out
+
+    @field_validator("channels")
+    @classmethod
+    def _are_different(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and len(set(value)) < len(value):
+            raise ValueError("expected each channel once, counted from 0, such as [1]")
+        return value
 
     @model_validator(mode="after")
     def _has_one_origin(self) -> Self:
@@ -164,6 +174,16 @@ class AcquisitionEntry(Settings):
             )
         if any(file.shift is not None for file in self.high):
             raise ValueError("shift belongs to a file of low: the high voxels, ZYX, by which its high image is moved")
+        if not self.low and any(file.channels is not None for file in self.high):
+            raise ValueError("channels says which part of a file is high and which is low, and there are no low files")
+        for low, high in zip(self.low, self.high[: len(self.low)], strict=True):
+            if low.file == high.file and (
+                low.channels is None or high.channels is None or set(low.channels) & set(high.channels)
+            ):
+                raise ValueError(
+                    f"{low.file} is both low and high; say which channels of it are which, for example channels: [1] "
+                    "beside the one and channels: [0] beside the other"
+                )
         if self.factor is not None and not self.low:
             raise ValueError("factor says how many times finer high is than low, and there are no low files")
         if self.grey_range is not None and self.grey_range[0] >= self.grey_range[1]:

@@ -8,6 +8,7 @@ specimen share neither.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,10 +16,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import next_fast_len
-from scipy.ndimage import gaussian_filter, median_filter, uniform_filter
+from scipy import fft
+from scipy.ndimage import gaussian_filter, uniform_filter
 
-from superres.datasets.alignment import bin_voxels, correlation, find_peak
+from superres.datasets.alignment import Peak, bin_voxels, correlation, find_peak
 
 Floats = NDArray[np.float32]
 
@@ -46,6 +47,19 @@ _PLACE, _LARGE = 32, 12.0
 _STRUCTURE, _SAME, _OTHER = 0.7, 0.5, 0.3
 # Share of the smaller picture that the overlap must have.
 _SHARED = 0.15
+# Waves longer than this share of a picture are illumination.
+_LOWEST = 4.0
+# Quarter turns and whether mirrored before: whether axes are exchanged, then whether Y and X are reversed.
+_WAYS = {
+    (0, False): (False, False, False),
+    (0, True): (False, False, True),
+    (1, False): (True, True, False),
+    (1, True): (True, False, False),
+    (2, False): (False, True, True),
+    (2, True): (False, True, False),
+    (3, False): (True, False, True),
+    (3, True): (True, True, True),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +127,27 @@ def thumbnail(plane: NDArray[Any]) -> Thumbnail | None:
 
 def _without_hot_pixels(image: NDArray[np.float64]) -> NDArray[np.float64]:
     """Limit what stands out of its neighbours: hot pixels stay in place between acquisitions and must not decide."""
-    around = median_filter(image, 3)
+    around = _median(image)
     above = image - around
     limit = float(np.quantile(np.abs(above), _OUTLYING))
     return np.asarray(around + np.clip(above, -limit, limit))
+
+
+def _median(image: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the median of 3 x 3 pixels, edges repeated: as a rank filter gives it, in a tenth of the time."""
+    wide = np.pad(image, 1, mode="edge")
+    a, b, c = wide[:-2], wide[1:-1], wide[2:]
+    ordered = np.minimum(np.minimum(a, b), c), _middle(a, b, c), np.maximum(np.maximum(a, b), c)
+    low, middle, high = ((one[:, :-2], one[:, 1:-1], one[:, 2:]) for one in ordered)
+    return _middle(
+        np.maximum(np.maximum(low[0], low[1]), low[2]),
+        _middle(*middle),
+        np.minimum(np.minimum(high[0], high[1]), high[2]),
+    )
+
+
+def _middle(a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.maximum(np.minimum(a, b), np.minimum(np.maximum(a, b), c)))
 
 
 def find_overlap(first: Sequence[Thumbnail], second: Sequence[Thumbnail]) -> Overlap | None:
@@ -136,13 +167,18 @@ def find_overlap(first: Sequence[Thumbnail], second: Sequence[Thumbnail]) -> Ove
 def _candidates(first: Sequence[Thumbnail], second: Sequence[Thumbnail]) -> list[tuple[int, int]]:
     """Return the pairs whose speckles are most alike, the likeliest first."""
     scores = np.full((len(first), len(second)), -np.inf)
+
+    @functools.cache
+    def speckles(which: int, cell: int, own: int) -> Floats:
+        pictures = (first, second)[which]
+        return np.stack([_speckle(_at(picture, cell)) for picture in pictures if picture.cell == own])
+
     for a, b in itertools.product(sorted({t.cell for t in first}), sorted({t.cell for t in second})):
         rows = [i for i, t in enumerate(first) if t.cell == a]
         columns = [j for j, t in enumerate(second) if t.cell == b]
         cell = max(a, b)
-        left = np.stack([_speckle(_at(first[i], cell)) for i in rows])
-        right = np.stack([_speckle(_at(second[j], cell)) for j in columns])
-        for turned in _turned_speckles(right):
+        left = speckles(0, cell, a)
+        for turned in _turned_speckles(speckles(1, cell, b)):
             alike = left.reshape(len(rows), -1) @ turned.reshape(len(columns), -1).T
             scores[np.ix_(rows, columns)] = np.maximum(scores[np.ix_(rows, columns)], alike)
     order = np.argsort(scores, axis=None)[::-1][:_MOST]
@@ -158,10 +194,10 @@ def _at(picture: Thumbnail, cell: int) -> NDArray[np.float64]:
 
 def _speckle(image: NDArray[np.float64]) -> Floats:
     """Return what of the log power spectrum is no trend, unit length: the square of low frequencies, centred."""
-    power = np.fft.fftshift(np.abs(np.fft.fft2(_softened(image), (_SIDE + 1, _SIDE + 1))) ** 2)
     reach = int(_BAND * _SIDE)
-    middle = _SIDE // 2
-    part = np.log(power[middle - reach : middle + reach + 1, middle - reach : middle + reach + 1] + 1e-3)
+    spectrum = fft.rfft2(_softened(image), (_SIDE + 1, _SIDE + 1))[:, : reach + 1]
+    half = np.log(np.abs(np.concatenate([spectrum[-reach:], spectrum[: reach + 1]])) ** 2 + 1e-3)
+    part = np.concatenate([half[::-1, :0:-1], half], axis=1)  # the spectrum of a real image is symmetric
     # Only the speckle of pictures smaller than the grid is smooth; its size is that of the picture.
     part -= uniform_filter(part, 2 * round(_TREND * _SIDE / max(image.shape)) + 1)
     part = np.clip(part, -3, 3)
@@ -179,18 +215,11 @@ def _overlap(first: Thumbnail, second: Thumbnail) -> tuple[float, float, str, tu
     """Lay two pictures on each other in all eight ways; return what they share in the best one, if it is certain."""
     cell = max(first.cell, second.cell)
     fixed, other = _at(first, cell), _at(second, cell)
-    size = next_fast_len(max(*fixed.shape, *other.shape))
-    base = _padded(fixed, size)
-    best = None
-    for turns, mirrored in itertools.product(range(4), (False, True)):
-        moving = np.rot90(other[:, ::-1] if mirrored else other, turns)
-        peak = find_peak(base, _padded(moving, size), windowed=True, bands=_BANDS)
-        if best is None or peak.height > best[0].height:
-            best = (peak, moving, turns, mirrored)
-    assert best is not None
-    peak, moving, turns, mirrored = best
+    size = fft.next_fast_len(max(*fixed.shape, *other.shape))
+    peak, (turns, mirrored) = _likeliest(fixed, other, size)
     if peak.height < _CERTAIN:
         return None
+    moving = np.rot90(other[:, ::-1] if mirrored else other, turns)
     shared = max(_shared(fixed, moving, (peak.shift[0], peak.shift[1]), size), default=None, key=lambda one: one[0])
     if shared is None or shared[0] < _ALIKE:
         return None
@@ -202,6 +231,37 @@ def _overlap(first: Thumbnail, second: Thumbnail) -> tuple[float, float, str, tu
     words = ["mirrored"] if mirrored else []
     words += [f"turned by {90 * turns} degrees"] if turns else []
     return share, alike, " and ".join(words), (shift[0] * cell, shift[1] * cell)
+
+
+def _likeliest(fixed: NDArray[np.float64], other: NDArray[np.float64], size: int) -> tuple[Peak, tuple[int, bool]]:
+    """Return the highest peak of all eight ways to turn the second picture, and that way.
+
+    The same as `find_peak` on each: a picture turned in its square has the same transform, turned, so that one
+    transform of each picture does for all.
+    """
+    spectra = [fft.fft2(_padded(image, size)) for image in (fixed, other)]
+    base, moving = (one / np.maximum(np.abs(one), np.finfo(np.float64).tiny) for one in spectra)
+    frequency = np.hypot(fft.fftfreq(size)[:, None], fft.fftfreq(size))
+    bands = [(frequency < end) & (frequency > _LOWEST / size) for end in _BANDS]
+    counts = [int(band.sum()) for band in bands]
+    half = slice(0, size // 2 + 1)
+    best, how = Peak((0, 0), 0.0), (0, False)
+    for way, (across, upside, sideways) in _WAYS.items():
+        turned = moving.T if across else moving
+        shape = other.shape[::-1] if across else other.shape
+        # Read backwards, a transform is that of the picture reflected at pixel 0, not at the middle of the picture.
+        back = [(length - 1) * flipped for length, flipped in zip(shape, (upside, sideways), strict=True)]
+        for axis, flipped in enumerate((upside, sideways)):
+            turned = np.roll(np.flip(turned, axis), 1, axis) if flipped else turned
+        phase = base[:, half] * np.conj(turned[:, half])
+        for band, count in zip(bands, counts, strict=True):
+            surface = fft.irfft2(phase * band[:, half], s=(size, size))
+            height = float(surface.max()) * size * size / max(count, 1) ** 0.5
+            if count >= 2 * size and height > best.height:
+                y, x = np.unravel_index(int(surface.argmax()), surface.shape)
+                shift = (int(y) - back[0], int(x) - back[1])
+                best, how = Peak(tuple((s + size // 2) % size - size // 2 for s in shift), height), way
+    return best, how
 
 
 def _contradicted(first: NDArray[np.float64], second: NDArray[np.float64]) -> bool:

@@ -16,9 +16,10 @@ from scipy.ndimage import gaussian_filter
 
 from superres.datasets.acquisition import Acquisition
 from superres.datasets.alignment import bin_voxels
+from superres.datasets.channels import open_channels
 from superres.datasets.moved import move_pair
 from superres.errors import InputError
-from superres.volumes import Volume, open_volume
+from superres.volumes import Volume
 
 Triple = tuple[int, int, int]
 
@@ -49,10 +50,11 @@ def open_pair(acquisition: Acquisition, index: int, *, factor: Triple) -> tuple[
     Raises
     ------
     InputError
-        When a file cannot be read, or the two do not fit.
+        When a file cannot be read, lacks a channel, or the two do not fit.
     """
-    low = open_volume(acquisition.low[index], axes=acquisition.axes)
-    high = open_volume(acquisition.high[index], axes=acquisition.axes)
+    channels = acquisition.channels_of(index)
+    files = acquisition.low[index], acquisition.high[index]
+    low, high = (open_channels(file, acquisition.axes, which) for file, which in zip(files, channels, strict=True))
     shift = acquisition.shift_of(index)
     if shift is not None:
         return move_pair(low, high, factor=factor, shift=shift)
@@ -148,6 +150,17 @@ def check_pair(low: Volume, high: Volume, *, factor: Triple) -> None:
             raise InputError(
                 f"{high.source}: [{wanted}] times as large along Z, Y, X as {low.source}, but factor is "
                 f"{list(factor)}; give --set factor=[{wanted}], or a model of that factor"
+            )
+        if factor_between(high.shape[2:], low.shape[2:]) not in (None, (1, 1, 1)):
+            raise InputError(
+                f"{high.source}: {_times(high.shape[2:])} voxels (ZYX), fewer than the {_times(low.shape[2:])} of "
+                f"{low.source}; expected high to be the finer one: exchange low and high in the manifest"
+            )
+        if high.shape[:2] != low.shape[:2]:
+            raise InputError(
+                f"{high.source}: {high.shape[0]} time points and {high.shape[1]} channels, but {low.source} has "
+                f"{low.shape[0]} and {low.shape[1]}; expected as many in both: name the channels of the pair with "
+                "'channels' in the manifest, or split the files"
             )
         raise InputError(
             f"{high.source}: shape {_times(high.shape)} (TCZYX) does not go with {low.source}, shape "

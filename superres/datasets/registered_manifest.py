@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,15 @@ from typing import Any
 import numpy as np
 import yaml
 
+from superres.datasets.channels import open_channels
 from superres.datasets.contact_sheet import PairView, view_pair, write_sheet
 from superres.datasets.manifest import DataRoot, find_data_root
-from superres.datasets.manifest_format import AcquisitionEntry, ManifestEntry
+from superres.datasets.manifest_format import AcquisitionEntry, FileEntry, ManifestEntry
 from superres.datasets.manifest_reading import read_entry
 from superres.datasets.registration import Registration, register_pair
 from superres.errors import InputError, MissingFileError, OutputWriteError
 from superres.progress import Progress, ProgressCallback, silent
-from superres.volumes import Volume, open_volume
+from superres.volumes import Volume
 
 Triple = tuple[int, int, int]
 
@@ -99,7 +101,7 @@ def register_manifest(
 
 
 def _register(item: AcquisitionEntry, index: int, root: DataRoot) -> tuple[RegisteredPair, PairView]:
-    low, high = (_open(root.folder / files[index].file, item.axes) for files in (item.low, item.high))
+    low, high = (_open(files[index], root, item.axes) for files in (item.low, item.high))
     factor = item.factor or _factor(low, high)
     found = register_pair(low, high, factor=factor)
     pair = RegisteredPair(item.id, item.split, item.low[index].file, item.high[index].file, factor, found)
@@ -107,10 +109,11 @@ def _register(item: AcquisitionEntry, index: int, root: DataRoot) -> tuple[Regis
     return pair, view_pair(low, high, factor=factor, registration=found, title=title)
 
 
-def _open(path: Path, axes: str | None) -> Volume:
+def _open(file: FileEntry, root: DataRoot, axes: str | None) -> Volume:
+    path = root.folder / file.file
     if not path.exists():
         raise MissingFileError(f"{path}: no such file; fetch it, or give the folder of the data with --root")
-    return open_volume(path, axes=axes)
+    return open_channels(path, axes, file.channels)
 
 
 def _factor(low: Volume, high: Volume) -> Triple:
@@ -128,8 +131,10 @@ def _factor(low: Volume, high: Volume) -> Triple:
 
 def _write(path: Path, entry: ManifestEntry, pairs: list[RegisteredPair], root: DataRoot, target: Path) -> Path | None:
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    shifts = {(p.acquisition, p.low): p.registration for p in pairs}
-    kept = [item for raw in content["acquisitions"] for item in _registered(raw, shifts)]
+    found: dict[str, list[Registration]] = defaultdict(list)
+    for pair in pairs:
+        found[pair.acquisition].append(pair.registration)
+    kept = [item for raw in content["acquisitions"] for item in _registered(raw, found[raw["id"]])]
     if not any(item.get("low") for item in kept):
         return None
     content["acquisitions"] = kept
@@ -146,14 +151,13 @@ def _write(path: Path, entry: ManifestEntry, pairs: list[RegisteredPair], root: 
     return target
 
 
-def _registered(raw: dict[str, Any], shifts: dict[tuple[str, str], Registration]) -> Iterator[dict[str, Any]]:
+def _registered(raw: dict[str, Any], registrations: list[Registration]) -> Iterator[dict[str, Any]]:
     """Give an acquisition with the pairs that were accepted and their shifts; nothing where none was."""
     if not raw.get("low"):
         yield raw
         return
     kept = []
-    for low, high in zip(raw["low"], raw["high"], strict=True):
-        found = shifts[raw["id"], low["file"]]
+    for low, high, found in zip(raw["low"], raw["high"], registrations, strict=True):
         if found.is_accepted:
             kept.append((low | {"shift": [float(np.float64(s)) for s in found.stated]}, high))
     if kept:

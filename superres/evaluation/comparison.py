@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from superres.evaluation.exhibits import Exhibit
 from superres.evaluation.figures import difference_uri, png_uri
-from superres.evaluation.results import MODEL
+from superres.evaluation.results import MODEL, Agreement
 from superres.inference.consistency import SUSPICIOUS
 
 
-def crops(exhibit: Exhibit, key: str) -> str:
-    """Return the same window of every plane, below it what is wrong with it; `key` is unlike that of other exhibits."""
+def crops(exhibit: Exhibit, key: str, agreement: Mapping[str, Agreement]) -> str:
+    """Return the same window of every plane, below it what is wrong with it; `key` is unlike that of other exhibits.
+
+    `agreement` of whole planes with their recording is told below the maps of it.
+    """
     names = [name for name in exhibit.crops if name != "input"]
     height, width = exhibit.crops["truth"].shape
     line = 100 * (exhibit.row + 0.5) / height
@@ -30,16 +33,26 @@ def crops(exhibit: Exhibit, key: str) -> str:
             for name in names
         )
     ]
-    rows.append(_maps(names, _errors(exhibit), exhibit.error_limit, "error"))
+    # Truth, the last, has no errors: below it, beside those of the model, is what the guard did to this.
+    rows.append(_maps(names[:-1], _errors(exhibit), exhibit.error_limit, "error") + _guard(exhibit))
     notes = [
         _place(exhibit),
         f"errors: prediction minus truth, red above, blue below, full at ±{exhibit.error_limit:.4g}",
     ]
     if exhibit.deviations:
-        rows.append(_maps(names, exhibit.deviations, SUSPICIOUS, "recording"))
+        words = {name: f"recording: χ² {one.chi2:.2f}, |z| to {one.largest:.1f}" for name, one in agreement.items()}
+        rows.append(_maps(names, exhibit.deviations, SUSPICIOUS, "recording", words))
         notes.append(
             "recording: the plane degraded again minus the recording, in standard deviations of its noise, full at "
-            f"±{SUSPICIOUS:g}; structure there was added or erased, none proves nothing"
+            f"±{SUSPICIOUS:g}; structure there was added or erased, none proves nothing (χ², |z|: of the whole plane; "
+            "truth has χ² 1, what follows the noise less, what contradicts the recording more)"
+        )
+    elif exhibit.not_compared:
+        notes.append(f"no map of the agreement with the recording: {exhibit.not_compared}")
+    if exhibit.weight is not None:
+        notes.append(
+            "guard: share of the net's difference from interpolation that was taken back as not to be believed, white "
+            "none, full red all of it"
         )
     return (
         f'<div class="crops" style="--n:{len(names)}">{"".join(rows)}</div>'
@@ -73,13 +86,28 @@ def _errors(exhibit: Exhibit) -> Mapping[str, NDArray[Any]]:
     return {name: crop - truth for name, crop in exhibit.crops.items() if crop.shape == truth.shape and name != "truth"}
 
 
-def _maps(names: list[str], maps: Mapping[str, NDArray[Any]], limit: float, kind: str) -> str:
+def _guard(exhibit: Exhibit) -> str:
+    if exhibit.weight is None:
+        return "<span></span>"
+    height, width = exhibit.weight.shape
+    map_ = difference_uri(1 - exhibit.weight, 1.0)
+    return _picture(map_, f"guard of {MODEL}", f'style="aspect-ratio:{width}/{height}"', "", alt=f"{MODEL}: guard")
+
+
+def _maps(
+    names: list[str],
+    maps: Mapping[str, NDArray[Any]],
+    limit: float,
+    kind: str,
+    captions: Mapping[str, str] | None = None,
+) -> str:
     cells = []
     for name in names:
         if name in maps:
             height, width = maps[name].shape
             size = f'style="aspect-ratio:{width}/{height}"'
-            cells.append(_picture(difference_uri(maps[name], limit), kind, size, "", alt=f"{name}: {kind}"))
+            caption = (captions or {}).get(name, kind)
+            cells.append(_picture(difference_uri(maps[name], limit), caption, size, "", alt=f"{name}: {kind}"))
         else:
             cells.append("<span></span>")
     return "".join(cells)

@@ -18,6 +18,7 @@ from superres.evaluation.alignment import REACH
 from superres.evaluation.baselines import DESCRIPTIONS
 from superres.evaluation.exhibits import WINDOW
 from superres.evaluation.metrics import NRMSE_VARIANT
+from superres.evaluation.results import NAMES, PRIMARY, UNGUARDED
 from superres.evaluation.sampling import Setup
 from superres.evaluation.settings import EvaluateConfig
 from superres.evaluation.similarity import BLACK_PERCENTILE, FACTOR_REACH, MS_SSIM_SIDE, SCALE_WEIGHTS, SSIM_WINDOW
@@ -32,7 +33,9 @@ DEFINITIONS = {
     "statistics": "the unit is the acquisition. Intervals are 95 % t intervals of paired differences between "
     "acquisitions; p values are of a two-sided sign-flip test on the same differences, over all patterns of signs up "
     f"to {EXACT_UP_TO} acquisitions and over {DRAWS} drawn from a fixed seed beyond, with Holm's correction over the "
-    "baselines for each figure, but not over the figures. Intervals suppose that differences are normal, the test only "
+    f"baselines. One figure is tested, chosen beforehand: {NAMES[PRIMARY]}. The others describe: they have intervals "
+    "and no p values, and nothing is called significant by them. Intervals are for one comparison each, not corrected "
+    "for their number. Intervals suppose that differences are normal, the test only "
     "that chance favours neither side: of few acquisitions an interval may leave out 0 where the test cannot tell. "
     "Positive differences favour the model",
     "precision": "truth is read as float32 from the data type given per acquisition, and scores are computed in "
@@ -41,6 +44,9 @@ DEFINITIONS = {
     f"{WINDOWS} windows {SIDE} voxels wide ({STACKS} windows {STACK_SIDE} wide of stacks that are taken as a whole), "
     "of another split than the one that is scored wherever the manifests have one (test: val, else train; val: train; "
     "train: val)",
+    "guard": "where the output is not to be believed the model's residual over interpolation is damped; the row "
+    f"'{UNGUARDED}' is what the net makes by itself, with the model's MicroSSIM factor. Kept and damped are over the "
+    "scored part of the scored planes",
     "missing": "planes of truth with NaN or infinite values and those that are constant in the scored part are left "
     "out and listed; a prediction that holds NaN has no value in any figure",
     "psnr": "10 log10(R^2 / MSE) in decibel; R is stated per acquisition and is the same for every method",
@@ -51,7 +57,8 @@ DEFINITIONS = {
     "ssim": f"Wang et al. 2004: Gaussian window of sigma 1.5 ({SSIM_WINDOW} x {SSIM_WINDOW}), K1 0.01, K2 0.03, "
     "population covariance, complete windows only, the same R",
     "ms_ssim": f"Wang et al. 2003: five scales, weights {SCALE_WEIGHTS}, window and R as for SSIM, 2 x 2 means between "
-    f"scales, negative scale means count as 0; no value below {MS_SSIM_SIDE} voxels a side",
+    f"scales, negative scale means count as 0; no value below {MS_SSIM_SIDE} voxels a side after the borders are left "
+    "out",
     "micro_ssim": "Ashesh et al. 2024: SSIM of truth - black and a * (prediction - black), window and R as for SSIM; "
     f"black is percentile {BLACK_PERCENTILE:g} of the scored planes of an acquisition and channel, separately for "
     "truth and prediction; one factor a per method makes the mean over all acquisitions largest, within a factor of "

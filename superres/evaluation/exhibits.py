@@ -50,6 +50,11 @@ class Exhibit:
     deviations : mapping
         Name to float32 (y, x) on the low grid, the same window: how far the degraded plane is from the recording, in
         standard deviations of its noise; empty where it is not known how recordings come about.
+    not_compared : str
+        Why `deviations` is empty.
+    weight : ndarray or None
+        float32 (y, x) on the low grid, the same window: the share of the model's residual that the guard keeps; None
+        without a model.
     """
 
     label: str
@@ -62,6 +67,8 @@ class Exhibit:
     frequencies: NDArray[np.float64]
     spectra: Mapping[str, NDArray[np.float64]]
     deviations: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    not_compared: str = ""
+    weight: NDArray[np.float32] | None = None
 
     @property
     def error_limit(self) -> float:
@@ -80,6 +87,8 @@ def make_exhibit(
     crop: tuple[int, int],
     pixel_size: float | None,
     deviations: Mapping[str, NDArray[np.float32]] | None = None,
+    not_compared: str = "",
+    weight: NDArray[np.float32] | None = None,
 ) -> Exhibit:
     """Cut the same window out of every plane and measure spectra.
 
@@ -91,8 +100,10 @@ def make_exhibit(
         Shown methods and ``"truth"``, (y * fy, x * fx) each.
     crop : tuple of int
         High voxels left out at every border of spectra and window.
-    deviations : mapping, optional
+    deviations, weight : optional
         Of whole planes; see `Exhibit`.
+    not_compared : str
+        As for `Exhibit`.
     """
     truth = planes["truth"]
     _, fy, fx = factor
@@ -113,6 +124,8 @@ def make_exhibit(
         frequencies=spectra["truth"][0],
         spectra={name: power for name, (_, power) in spectra.items()},
         deviations={name: plane[coarse] for name, plane in (deviations or {}).items()},
+        not_compared=not_compared,
+        weight=None if weight is None else weight[coarse],
     )
 
 

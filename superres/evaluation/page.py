@@ -47,7 +47,8 @@ figure { margin: 0; }
 .crops { display: grid; grid-template-columns: repeat(var(--n), minmax(0, 1fr)); gap: 8px; }
 .crops figcaption { font-size: 13px; padding: 3px 0 0; text-align: center; }
 .view { position: relative; }
-.view img { display: block; width: 100%; image-rendering: pixelated; background: #000; }
+.view img { display: block; width: 100%; image-rendering: pixelated; background: #000;
+  outline: 1px solid var(--rule); outline-offset: -1px; }
 .view i::before, .view i::after { content: ""; position: absolute; width: 8px; height: 2px; margin-top: -1px;
   background: var(--accent); }
 .view i { position: absolute; left: 0; right: 0; }

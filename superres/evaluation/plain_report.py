@@ -9,25 +9,40 @@ import math
 from collections.abc import Sequence
 
 from superres.evaluation.metrics import Scores
-from superres.evaluation.results import HEADLINES, NAMES, Evaluation
+from superres.evaluation.results import HEADLINES, MODEL, NAMES, PRIMARY, UNGUARDED, Evaluation
 from superres.evaluation.summary import in_words
 
-_MEANS = (("psnr", 2), ("si_psnr", 2), ("ssim", 4), ("micro_ssim", 4), ("resolution", 2), ("slope", 3))
+_MEANS = (
+    ("psnr", 2), ("si_psnr", 2), ("ssim", 4), ("ms_ssim", 4), ("micro_ssim", 4), ("resolution", 2), ("slope", 3),
+)  # fmt: skip
 
 
 def report_csv(evaluation: Evaluation) -> str:
-    """Return a row per acquisition and method with every figure at full precision; no figure is an empty cell."""
+    """Return a row per acquisition and method with every figure at full precision.
+
+    Figures without a value are ``nan``, and the last column says why no method has one.
+    """
     names = [item.name for item in dataclasses.fields(Scores)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["manifest", "acquisition", "method", "planes", "channels", "data_range", "resolution_um", *names])
+    head = ["manifest", "acquisition", "method", "planes", "channels", "data_range", "resolution_um"]
+    writer.writerow([*head, *names, "without_value"])
     for a in evaluation.acquisitions:
-        for method in evaluation.methods:
-            ranges = " ".join(f"{value:.10g}" for value in a.data_range)
-            values = [getattr(a.scores[method], name) for name in names]
-            micrometre = a.resolution_um.get(method, math.nan)
-            figures = ["" if math.isnan(value) else f"{value:.10g}" for value in (micrometre, *values)]
-            writer.writerow([a.manifest, a.id, method, len(a.planes), a.channels, ranges, *figures])
+        rows = {method: a.scores[method] for method in evaluation.methods}
+        if a.guard is not None:
+            rows[UNGUARDED] = a.guard.unguarded
+        reasons = dict(a.without_value)
+        if a.voxel_size[2] is None:
+            reasons["resolution_um"] = "voxel size unknown"
+        why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        ranges = " ".join(f"{value:.10g}" for value in a.data_range)
+        for method, scores in rows.items():
+            step = a.voxel_size[2]
+            values = [math.nan if step is None else scores.resolution * step]
+            values += [getattr(scores, name) for name in names]
+            writer.writerow(
+                [a.manifest, a.id, method, len(a.planes), a.channels, ranges, *(f"{v:.10g}" for v in values), why]
+            )
     return text.getvalue()
 
 
@@ -44,7 +59,9 @@ def report_markdown(evaluation: Evaluation) -> str:
         "\n".join(f"- {line}" for line in evaluation.warnings),
         "## Means over acquisitions",
         _means(evaluation),
+        _without_value(evaluation),
         *(["## Gains", _gains(evaluation)] if evaluation.gains else []),
+        *(["## Guard", _guard(evaluation)] if any(a.guard for a in evaluation.acquisitions) else []),
         *(["## Recordings without structure", _controls(evaluation)] if evaluation.controls else []),
         "## PSNR (dB) / SSIM",
         _acquisitions(evaluation),
@@ -69,12 +86,38 @@ def _gains(evaluation: Evaluation) -> str:
         for metric in HEADLINES:
             found = gain.of(metric)
             interval = found.interval
-            bounds = f"{_number(interval.low, 3)} to {_number(interval.high, 3)}"
-            rows.append(
-                [baseline, NAMES[metric], f"{interval.mean:+.3f}", bounds, _number(found.p_holm, 4),
-                 f"{found.wins} of {interval.n}"]
-            )  # fmt: skip
+            has_bounds = not math.isnan(interval.low)
+            bounds = f"{interval.low:+.3f} to {interval.high:+.3f}" if has_bounds else f"none (n = {interval.n})"
+            p = _number(found.p_holm, 4) if metric == PRIMARY else "not tested"
+            mean = "no value" if math.isnan(interval.mean) else f"{interval.mean:+.3f}"
+            rows.append([baseline, NAMES[metric], mean, bounds, p, f"{found.wins} of {interval.n}"])
     return _table(["superres over", "figure", "gain", "95 % interval", "p (Holm)", "better in"], rows)
+
+
+def _without_value(evaluation: Evaluation) -> str:
+    """Say where a figure cannot be had, and so has no mean."""
+    lines = [
+        f"- {a.id}: no {name} (planes {reason} a side)"
+        for a in evaluation.acquisitions
+        for name, reason in a.without_value.items()
+    ]
+    return "\n".join(lines)
+
+
+def _guard(evaluation: Evaluation) -> str:
+    rows = [
+        [
+            a.id,
+            _number(a.scores[MODEL].psnr, 2),
+            _number(a.guard.unguarded.psnr, 2),
+            f"{100 * a.guard.kept:.1f} %",
+            f"{100 * a.guard.damped:.1f} %",
+        ]
+        for a in evaluation.acquisitions
+        if a.guard is not None
+    ]
+    head = ["acquisition", "PSNR", "PSNR without guard", "of the net's residual kept", "area with less than half kept"]
+    return _table(head, rows)
 
 
 def _controls(evaluation: Evaluation) -> str:
@@ -94,7 +137,7 @@ def _acquisitions(evaluation: Evaluation) -> str:
 
 
 def _number(value: float, digits: int) -> str:
-    return "" if math.isnan(value) else f"{value:.{digits}f}"
+    return "no value" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -20,7 +20,7 @@ from superres.evaluation.report import write_report
 from superres.evaluation.results import MODEL, Evaluation, gains_over, mean_over_acquisitions
 from superres.evaluation.rivals import budget_warnings, describe_net, read_headers
 from superres.evaluation.sampling import Sample, Setup, draw_samples, misregistered
-from superres.evaluation.scoring import Run, Scored, score_acquisition, with_micro_ssim
+from superres.evaluation.scoring import Examine, Run, Scored, score_acquisition, with_micro_ssim
 from superres.evaluation.settings import EvaluateConfig
 from superres.evaluation.stopwatch import Stopwatch
 from superres.inference import Predictor, load_model
@@ -68,7 +68,8 @@ def evaluate(config: EvaluateConfig, out: Path, *, progress: ProgressCallback = 
     chosen = [_Chosen(name, entry, _trained_on(headers, name, entry)) for name, entry in entries]
     predictor = None if config.model is None else load_model(config.model, config.device)
     watch = Stopwatch(bench.runs | _model_runs(config, predictor))
-    scored, skipped = _score_all(chosen, bench.setup, watch.runs, progress)
+    examine = None if predictor is None else _examine(predictor)
+    scored, skipped = _score_all(chosen, bench.setup, watch.runs, examine, progress)
     results, factors = with_micro_ssim(scored)
     conventions = describe_run(
         config,
@@ -142,8 +143,9 @@ def plan(config: EvaluateConfig, header: ModelHeader | None, *, acquisitions: Se
     steps = _steps(config, header)
     needy = [acquisition.id for acquisition in acquisitions if not acquisition.low]
     if needy and not steps:
+        others = f" (nor have {len(needy) - 1} others)" if len(needy) > 1 else ""
         raise ConfigError(
-            f"{needy[0]} has no recorded low images (nor have {len(needy) - 1} others), and neither the settings nor "
+            f"{needy[0]} has no recorded low images{others}, and neither the settings nor "
             "the model say how to make them; give degrade, for example --set 'degrade=[{downsample: binning}]'"
         )
     try:
@@ -213,8 +215,19 @@ def _model_run(predictor: Predictor) -> Run:
     return run
 
 
+def _examine(predictor: Predictor) -> Examine:
+    def examine(sample: Sample) -> tuple[NDArray[Any], NDArray[Any]]:
+        return predictor.examine(sample.low)
+
+    return examine
+
+
 def _score_all(
-    chosen: Sequence[_Chosen], setup: Setup, runs: dict[str, Run], progress: ProgressCallback
+    chosen: Sequence[_Chosen],
+    setup: Setup,
+    runs: dict[str, Run],
+    examine: Examine | None,
+    progress: ProgressCallback,
 ) -> tuple[list[Scored], dict[str, str]]:
     """Score every acquisition; those that cannot be scored are named with the reason."""
     found: list[Scored] = []
@@ -248,6 +261,7 @@ def _score_all(
                 manifest=entry.manifest,
                 setup=setup,
                 runs=runs,
+                examine=examine,
                 warnings=warnings,
                 finished=finished,
             )

@@ -28,7 +28,7 @@ from superres.evaluation.results import (
     evaluation_to_json,
 )
 from superres.evaluation.statistics import Interval
-from superres.evaluation.summary import in_words, ranked, strongest
+from superres.evaluation.summary import guard_in_words, in_words, ranked, strongest
 from superres.evaluation.tables import bounds, detail_table, gain_tables, score_tables, table
 
 _COLOURS = {
@@ -156,7 +156,9 @@ def _controls(evaluation: Evaluation) -> str:
     return (
         "<h2>Recordings without structure</h2>"
         '<p class="hint">Empty scenes with the noise of the recordings: what the model shows there it would invent in '
-        "any image. Above 1.05 the control is failed.</p>" + table("recording", head, body)
+        "any image. Above 1.05 the control is failed. 1.00 is interpolation, on which the guard falls back.</p>"
+        + table("recording", head, body)
+        + table("recording", head, body)
     )
 
 
@@ -191,7 +193,8 @@ def _acquisition(number: int, rank: str, exhibit: Exhibit, evaluation: Evaluatio
             f"<section><h3>{escape(result.id)} <small>{escape(result.manifest)}</small>{badge}</h3>",
             f'<p class="hint">{escape("; ".join(facts))}</p>',
             slider(exhibit, key),
-            crops(exhibit, key),
+            crops(exhibit, key, result.agreement),
+            _guard(result),
             '<div class="charts">',
             _profile(exhibit),
             _spectrum(exhibit),
@@ -201,6 +204,11 @@ def _acquisition(number: int, rank: str, exhibit: Exhibit, evaluation: Evaluatio
             f'<p class="hint">{escape(origin)}</p></section>',
         ]
     )
+
+
+def _guard(result: AcquisitionResult) -> str:
+    effect = result.guard
+    return "" if effect is None else f'<p class="hint">{escape(guard_in_words(effect, result.scores[MODEL]))}</p>'
 
 
 def _different(values: Sequence[float]) -> str:

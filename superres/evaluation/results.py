@@ -18,7 +18,7 @@ from superres.evaluation.controls import Control
 from superres.evaluation.metrics import Scores, mean_scores
 from superres.evaluation.statistics import DRAWS, EXACT_UP_TO, Comparison, Interval, compare, too_few
 
-SCHEMA = "superres-report-2"
+SCHEMA = "superres-report-3"
 MODEL = "superres"
 """The name of the model's row in every table."""
 
@@ -41,7 +41,13 @@ Metric = Literal[
 Headline = Literal["psnr", "si_psnr", "ssim", "micro_ssim", "resolution"]
 
 HEADLINES: tuple[Headline, ...] = get_args(Headline)
-"""The figures in which the model is tested against the baselines."""
+"""The figures in which the model is compared with the baselines."""
+
+PRIMARY: Headline = "psnr"
+"""The one of them that is tested; the others describe."""
+
+UNGUARDED = f"{MODEL} without guard"
+"""The name of the row that shows what the net makes by itself."""
 
 NAMES: dict[Headline, str] = {
     "psnr": "PSNR",
@@ -54,6 +60,34 @@ NAMES: dict[Headline, str] = {
 
 FREQUENCIES: NDArray[np.float64] = np.arange(51) / 100
 """Cycles per voxel at which reports give the correlation with truth."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardEffect:
+    """What the guard (`superres.inference.guard`) did on the scored planes of one acquisition.
+
+    Parameters
+    ----------
+    kept : float
+        Mean share of the net's residual over interpolation that is kept.
+    damped : float
+        Share of the low voxels at which less than half of it is kept.
+    unguarded : Scores
+        Of what the net makes by itself.
+    """
+
+    kept: float
+    damped: float
+    unguarded: Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How a prediction, recorded again, agrees with its recording on the shown plane; see `Consistency`."""
+
+    chi2: float
+    largest: float
+    suspicious: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +125,13 @@ class AcquisitionResult:
         About the PSNR that noise in truth alone allows, measured on one plane; NaN where it cannot be measured.
     warnings : tuple of str
         What was left out or looks wrong.
+    guard : GuardEffect or None
+        What the guard did to the model's output; None without a model.
+    agreement : mapping
+        Method, and ``"truth"``, to how it agrees with the recording; empty where it is not known how recordings come
+        about.
+    without_value : mapping
+        Figures that no method has here, with the reason.
     """
 
     manifest: str
@@ -110,6 +151,9 @@ class AcquisitionResult:
     dtype: str = ""
     psnr_ceiling: float = math.nan
     warnings: tuple[str, ...] = ()
+    guard: GuardEffect | None = None
+    agreement: Mapping[str, Agreement] = field(default_factory=dict)
+    without_value: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +232,9 @@ def mean_over_acquisitions(acquisitions: Sequence[AcquisitionResult], methods: S
 def gains_over(acquisitions: Sequence[AcquisitionResult], baselines: Sequence[str]) -> dict[str, Gain]:
     """Compare the model with every baseline, pairing by acquisition; Holm's correction is over the baselines."""
     found = {
-        metric: compare([[_advantage(a, name, metric) for a in acquisitions] for name in baselines])
+        metric: compare(
+            [[_advantage(a, name, metric) for a in acquisitions] for name in baselines], is_tested=metric == PRIMARY
+        )
         for metric in HEADLINES
     }
     return {
@@ -198,17 +244,35 @@ def gains_over(acquisitions: Sequence[AcquisitionResult], baselines: Sequence[st
 
 
 def verdict(evaluation: Evaluation) -> tuple[str, ...]:
-    """Say in plain words what the comparison with the baselines shows, a sentence per headline figure."""
+    """Say in plain words what the comparison with the baselines shows: what is tested, then what is described."""
+    if not evaluation.acquisitions:
+        return ("No acquisition could be scored; the warnings say why.",)
     if not evaluation.gains:
         return ("Baselines only: no model was scored, so there is nothing to compare.",)
     few = too_few(len(evaluation.acquisitions), len(evaluation.gains))
     if few:
         return (few,)
     drawn = f" p values are from {DRAWS} drawn patterns of signs." if len(evaluation.acquisitions) > EXACT_UP_TO else ""
-    return tuple(_sentence(metric, evaluation.gains) + drawn for metric in HEADLINES)
+    return _tested(evaluation.gains) + drawn, _described(evaluation.gains)
 
 
-def _sentence(metric: Headline, gains: Mapping[str, Gain]) -> str:
+def _described(gains: Mapping[str, Gain]) -> str:
+    """Say which baselines are ahead on average in the figures that are not tested."""
+    parts = []
+    for metric in HEADLINES:
+        if metric == PRIMARY:
+            continue
+        means = {name: gain.of(metric).interval.mean for name, gain in gains.items()}
+        ahead = [name for name, mean in means.items() if mean < 0]
+        if all(math.isnan(mean) for mean in means.values()):
+            parts.append(f"{NAMES[metric]} has no value")
+        else:
+            parts.append(f"in {NAMES[metric]} {', '.join(ahead) or 'no baseline'}")
+    return f"Ahead of {MODEL} on average, described and not tested: {'; '.join(parts)}."
+
+
+def _tested(gains: Mapping[str, Gain]) -> str:
+    metric = PRIMARY
     groups: dict[str, list[str]] = {"better than": [], "worse than": [], "not shown to differ from": []}
     for name, gain in gains.items():
         found = gain.of(metric)
@@ -309,4 +373,9 @@ def _acquisition(entry: Mapping[str, Any]) -> AcquisitionResult:
     um = {name: float(value) for name, value in entry["resolution_um"].items()}
     curves = {name: tuple(float(value) for value in curve) for name, curve in entry["correlation"].items()}
     found: dict[str, Any] = {"data_range": ranges, "scores": scores, "resolution_um": um, "correlation": curves}
+    found["agreement"] = {
+        name: Agreement(**{key: float(value) for key, value in one.items()}) for name, one in entry["agreement"].items()
+    }
+    guard = entry["guard"]
+    found["guard"] = guard and GuardEffect(float(guard["kept"]), float(guard["damped"]), _scores(guard["unguarded"]))
     return AcquisitionResult(**{**entry, **tuples, **found, "psnr_ceiling": float(entry["psnr_ceiling"])})

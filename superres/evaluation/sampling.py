@@ -317,9 +317,12 @@ def _fault(image: NDArray[Any] | None, name: str) -> str:
     for channel, values in enumerate(image):
         bad = values.size - int(np.count_nonzero(np.isfinite(values)))
         if bad:
-            return f"{name} channel {channel} holds {bad} NaN or infinite values"
+            return (
+                f"{name} channel {channel} holds {bad} NaN or infinite values, by which no figure has a value; cut the "
+                "image to where it is known, or leave the plane out"
+            )
         if values.min() == values.max():
-            return f"{name} channel {channel} is constant ({values.flat[0]})"
+            return f"{name} channel {channel} is constant ({values.flat[0]}), with nothing to tell methods apart by"
     return ""
 
 

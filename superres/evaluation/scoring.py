@@ -16,12 +16,22 @@ from superres.evaluation.exhibits import Exhibit, make_exhibit
 from superres.evaluation.metrics import Scores, inner, mean_scores
 from superres.evaluation.plane_scores import Frame, PlaneScore, score_plane
 from superres.evaluation.remarks import ceiling_remarks, method_remarks
-from superres.evaluation.resolution import Correlation, mean_correlation
-from superres.evaluation.results import FREQUENCIES, AcquisitionResult
+from superres.evaluation.resolution import SMALLEST_SIDE, Correlation, mean_correlation
+from superres.evaluation.results import (
+    FREQUENCIES,
+    MODEL,
+    UNGUARDED,
+    AcquisitionResult,
+    Agreement,
+    GuardEffect,
+)
 from superres.evaluation.sampling import Sample, Setup
-from superres.evaluation.similarity import MicroCurve, at_factor, best_factor, black_level, mean_curve
+from superres.evaluation.similarity import MS_SSIM_SIDE, MicroCurve, at_factor, best_factor, black_level, mean_curve
 from superres.evaluation.spectral import truth_resolution
-from superres.inference.consistency import consistency
+from superres.inference.consistency import Consistency, consistency
+
+Examine = Callable[[Sample], tuple[NDArray[Any], NDArray[np.float32]]]
+"""The model without its guard: a sample's low image to its prediction, and the share of it that the guard keeps."""
 
 Run = Callable[[Sample], NDArray[Any]]
 """A method: a sample's low image to (c, z * fz, y * fy, x * fx) on the same grey scale."""
@@ -30,6 +40,8 @@ Run = Callable[[Sample], NDArray[Any]]
 _NOT_SHOWN = ("nearest", "bilinear", "lanczos", "nlm", "wiener")
 _SCORES_OF_NOTHING = Scores(**dict.fromkeys((item.name for item in fields(Scores)), math.nan))
 _NOTHING = PlaneScore(_SCORES_OF_NOTHING, None, None)
+# Share of the residual below which the guard is said to have damped it.
+_DAMPED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +62,15 @@ class _Summary:
     micro: MicroCurve | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Guarded:
+    """The model without its guard on one acquisition, and what the guard keeps of the shown plane, (y, x)."""
+
+    summary: _Summary
+    effect: GuardEffect
+    weight: NDArray[np.float32]
+
+
 def score_acquisition(
     acquisition: Acquisition,
     samples: Sequence[Sample],
@@ -57,15 +78,18 @@ def score_acquisition(
     manifest: str,
     setup: Setup,
     runs: Mapping[str, Run],
+    examine: Examine | None,
     warnings: Sequence[str],
     finished: Callable[[str], None],
 ) -> Scored:
     """Score every method on every sample; `finished` hears the name of each method that is done.
 
-    At least one sample is needed. `warnings` are handed on to the result, with those that arise here.
+    At least one sample is needed. `warnings` are handed on to the result, with those that arise here. `examine` is the
+    model without its guard, where there is a model.
     """
     ranges, ranges_from = data_ranges(acquisition, samples, setup=setup)
     black = [_black([s.truth[c, z] for s in samples for z in s.scored], setup) for c in range(len(ranges))]
+    channels = list(zip(ranges, black, strict=True))
     views: dict[str, NDArray[Any]] = {}
     found: dict[str, _Summary] = {}
     notes = list(warnings)
@@ -73,7 +97,7 @@ def score_acquisition(
         predictions, view = _predictions(run, samples)
         if name not in _NOT_SHOWN:
             views[name] = view
-        planes = _score_planes(samples, predictions, zip(ranges, black, strict=True), setup)
+        planes = _score_planes(samples, predictions, channels, setup)
         notes += method_remarks(name, [plane.scores for plane in planes])
         found[name] = _summary(planes)
         finished(name)
@@ -82,7 +106,21 @@ def score_acquisition(
     notes += ceiling_remarks(ceiling, [summary.scores for summary in found.values()])
     limits = (ranges, ranges_from, ceiling)
     result = _result(acquisition, samples, manifest=manifest, limits=limits, found=found, warnings=notes)
-    return Scored(result, _exhibit(shown, views, setup), {name: summary.micro for name, summary in found.items()})
+    guarded = None if examine is None else _guarded(examine, samples, channels, setup)
+    micro = {name: summary.micro for name, summary in found.items()}
+    if guarded is not None:
+        micro[UNGUARDED] = guarded.summary.micro
+    compared = {name: _compared(plane, shown, setup) for name, plane in _shown_planes(shown, views).items()}
+    result = replace(
+        result,
+        guard=None if guarded is None else guarded.effect,
+        agreement={
+            name: Agreement(one.chi2, one.largest, one.suspicious) for name, one in compared.items() if one is not None
+        },
+        without_value=_without_value(samples, setup),
+    )
+    weight = None if guarded is None else guarded.weight
+    return Scored(result, _exhibit(shown, views, compared, weight, setup), micro)
 
 
 def with_micro_ssim(scored: Sequence[Scored]) -> tuple[list[AcquisitionResult], dict[str, float]]:
@@ -95,16 +133,29 @@ def with_micro_ssim(scored: Sequence[Scored]) -> tuple[list[AcquisitionResult], 
     """
     methods = scored[0].micro if scored else ()
     factors = {
-        name: best_factor([curve for one in scored if (curve := one.micro[name]) is not None]) for name in methods
+        name: best_factor([curve for one in scored if (curve := one.micro[name]) is not None])
+        for name in methods
+        if name != UNGUARDED
     }
+    if UNGUARDED in methods:  # one model has one factor, guarded or not
+        factors[UNGUARDED] = factors[MODEL]
     results = []
     for one in scored:
         scores = {
             name: replace(s, micro_ssim=_micro_ssim(one.micro[name], factors[name]))
             for name, s in one.result.scores.items()
         }
-        results.append(replace(one.result, scores=scores))
+        results.append(replace(one.result, scores=scores, guard=_guard_with_micro_ssim(one, factors)))
+    factors.pop(UNGUARDED, None)
     return results, factors
+
+
+def _guard_with_micro_ssim(one: Scored, factors: Mapping[str, float]) -> GuardEffect | None:
+    effect = one.result.guard
+    if effect is None:
+        return None
+    figure = _micro_ssim(one.micro[UNGUARDED], factors[UNGUARDED])
+    return replace(effect, unguarded=replace(effect.unguarded, micro_ssim=figure))
 
 
 def _micro_ssim(curve: MicroCurve | None, factor: float) -> float:
@@ -169,6 +220,32 @@ def _predictions(run: Run, samples: Sequence[Sample]) -> tuple[list[NDArray[Any]
         kept.append(prediction[:, list(sample.scored)])
     middle = len(samples) // 2
     return kept, kept[middle][0, len(samples[middle].scored) // 2].copy()  # a view would keep all the others
+
+
+def _guarded(
+    examine: Examine, samples: Sequence[Sample], channels: Sequence[tuple[float, float]], setup: Setup
+) -> _Guarded:
+    """Score the model without its guard, and sum up what the guard keeps in the scored part of the scored planes."""
+    shown, fz, crop = _shown_sample(samples), setup.factor[0], (setup.crop, setup.crop)
+    predictions, kept = [], []
+    view = np.zeros(0, np.float32)
+    for sample in samples:
+        prediction, weight = examine(sample)
+        predictions.append(prediction[:, list(sample.scored)])
+        kept.append(inner(weight[:, sorted({z // fz for z in sample.scored})], crop).ravel())
+        if sample is shown:
+            view = weight[0, _shown_plane(sample) // fz].copy()
+    shares = np.concatenate(kept)
+    summary = _summary(_score_planes(samples, predictions, channels, setup))
+    effect = GuardEffect(float(shares.mean()), float(np.mean(shares < _DAMPED)), summary.scores)
+    return _Guarded(summary, effect, view)
+
+
+def _without_value(samples: Sequence[Sample], setup: Setup) -> dict[str, str]:
+    """Say which figures no method can have on planes of this size."""
+    side = min(min(inner(sample.truth, setup.high_crop).shape[-2:]) for sample in samples)
+    needed = {"ms_ssim": MS_SSIM_SIDE, "resolution": SMALLEST_SIDE}
+    return {name: f"below {least} voxels" for name, least in needed.items() if side < least}
 
 
 def _score_planes(
@@ -240,31 +317,48 @@ def _shown_plane(sample: Sample) -> int:
     return sample.scored[len(sample.scored) // 2]
 
 
-def _exhibit(sample: Sample, views: Mapping[str, NDArray[Any]], setup: Setup) -> Exhibit:
-    z = _shown_plane(sample)
+def _shown_planes(sample: Sample, views: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the shown plane of every shown method, and of truth."""
+    return {**views, "truth": sample.truth[0, _shown_plane(sample)]}
+
+
+def _exhibit(
+    sample: Sample,
+    views: Mapping[str, NDArray[Any]],
+    compared: Mapping[str, Consistency | None],
+    weight: NDArray[np.float32] | None,
+    setup: Setup,
+) -> Exhibit:
     channels = sample.truth.shape[0]
-    low = sample.low[0, z // setup.factor[0]]
-    planes = {**views, "truth": sample.truth[0, z]}
     return make_exhibit(
-        low,
-        planes,
+        sample.low[0, _shown_plane(sample) // setup.factor[0]],
+        _shown_planes(sample, views),
         label=sample.labels[len(sample.scored) // 2] + (f", channel 0 of {channels}" if channels > 1 else ""),
         factor=setup.factor,
         crop=setup.high_crop,
         pixel_size=sample.voxel_size[2],
-        deviations={name: _deviation(low, plane, sample, setup) for name, plane in planes.items()}
-        if sample.grey_ranges and setup.factor[0] == 1
-        else {},
+        deviations={name: one.z[0] for name, one in compared.items() if one is not None},
+        not_compared=_why_not_compared(sample, setup),
+        weight=weight,
     )
 
 
-def _deviation(low: NDArray[Any], plane: NDArray[Any], sample: Sample, setup: Setup) -> NDArray[np.float32]:
-    z: NDArray[np.float32] = consistency(
-        low[None],
+def _why_not_compared(sample: Sample, setup: Setup) -> str:
+    """Say why predictions are not recorded again and compared; empty where they are."""
+    if not sample.grey_ranges:
+        return "of recorded pairs it is not known how a recording and its noise come about"
+    return "recordings are compared plane by plane, and Z is upscaled" if setup.factor[0] > 1 else ""
+
+
+def _compared(plane: NDArray[Any], sample: Sample, setup: Setup) -> Consistency | None:
+    """Compare the shown plane, recorded again, with its recording, where it is known how this came about."""
+    if _why_not_compared(sample, setup) or not np.isfinite(plane).all():
+        return None
+    return consistency(
+        sample.low[0, _shown_plane(sample) // setup.factor[0]][None],
         plane[None],
         setup.degrade,
         factor=setup.factor,
         grey_range=sample.grey_ranges[0],
         voxel_size=sample.voxel_size,
-    ).z[0]
-    return z
+    )

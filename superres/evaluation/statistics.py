@@ -49,7 +49,7 @@ class Comparison:
     wins : int
         Acquisitions in which the model is better.
     p : float
-        Two-sided sign-flip test; NaN for fewer than two acquisitions.
+        Two-sided sign-flip test; NaN for fewer than two acquisitions, and in figures that are not tested.
     p_holm : float
         `p` after Holm's correction over all baselines.
     """
@@ -65,16 +65,19 @@ class Comparison:
         return self.p_holm <= SIGNIFICANT
 
 
-def compare(differences: Sequence[Sequence[float]]) -> list[Comparison]:
-    """Test the model against several baselines in one figure.
+def compare(differences: Sequence[Sequence[float]], *, is_tested: bool = True) -> list[Comparison]:
+    """Compare the model with several baselines in one figure.
 
     Parameters
     ----------
     differences : sequence of sequence of float
         For every baseline, the model's advantage in each acquisition; NaN where there is none.
+    is_tested : bool
+        Whether p values are wanted. One figure is tested: each further one would call for another correction, and
+        figures of one comparison rise and fall together.
     """
     present = [[d for d in row if not math.isnan(d)] for row in differences]
-    p_values = [sign_flip_p(row) for row in present]
+    p_values = [sign_flip_p(row) if is_tested else math.nan for row in present]
     return [
         Comparison(paired_interval(row), sum(d > 0 for d in row), p, adjusted)
         for row, p, adjusted in zip(present, p_values, holm(p_values), strict=True)

@@ -5,13 +5,25 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from superres.evaluation.results import LARGER_IS_BETTER, MODEL, NAMES, AcquisitionResult, Evaluation, Headline, verdict
+from superres.evaluation.metrics import Scores
+from superres.evaluation.results import (
+    LARGER_IS_BETTER,
+    MODEL,
+    AcquisitionResult,
+    Evaluation,
+    GuardEffect,
+    Headline,
+    verdict,
+)
 
 _JUDGED: tuple[Headline, ...] = ("psnr", "ssim", "resolution")
 _DIGITS: dict[Headline, int] = {"psnr": 2, "ssim": 3, "resolution": 2}
-_LISTED = 6
+_WORDS: dict[Headline, str] = {"psnr": "PSNR", "ssim": "SSIM", "resolution": "resolution"}
+_LISTED = 2
 # Total intensity is called kept up to this share.
 _KEPT = 0.02
+# Decibel that nobody sees.
+_UNSEEN = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +39,8 @@ class Ahead:
     def __str__(self) -> str:
         digits = _DIGITS[self.metric]
         return (
-            f"{self.acquisition}: {self.baseline} {NAMES[self.metric]} {self.baseline_value:.{digits}f}, "
-            f"{MODEL} {self.model_value:.{digits}f}"
+            f"{self.acquisition}: {self.baseline} {self.baseline_value:.{digits}f}, {MODEL} "
+            f"{self.model_value:.{digits}f}"
         )
 
 
@@ -36,7 +48,15 @@ def in_words(evaluation: Evaluation) -> tuple[str, ...]:
     """Return what the figures say, most important first; the statistical verdict is the last."""
     if not evaluation.gains or not evaluation.acquisitions:
         return verdict(evaluation)
-    said = (_gain(evaluation), _behind(evaluation), _detail(evaluation), _intensity(evaluation), _empty(evaluation))
+    said = (
+        _gain(evaluation),
+        _behind(evaluation),
+        _no_rival(evaluation),
+        _detail(evaluation),
+        _intensity(evaluation),
+        _empty(evaluation),
+        _guard(evaluation),
+    )
     return (*filter(None, said), *verdict(evaluation))
 
 
@@ -114,10 +134,22 @@ def _was_trained_on(result: AcquisitionResult) -> bool:
 def _behind(evaluation: Evaluation) -> str:
     found = ahead(evaluation)
     if not found:
-        return "No baseline is ahead on any acquisition in PSNR, SSIM or resolution."
-    listed = "; ".join(map(str, found[:_LISTED]))
-    more = f"; and {len(found) - _LISTED} more in the tables" if len(found) > _LISTED else ""
-    return f"A baseline is ahead in {len(found)} place{'s' if len(found) > 1 else ''}: {listed}{more}."
+        return f"No baseline ({', '.join(evaluation.gains)}) is ahead on any acquisition in PSNR, SSIM or resolution."
+    parts = []
+    for metric in _JUDGED:
+        places = [one for one in found if one.metric == metric]
+        if places:
+            more = f"; and {len(places) - _LISTED} more" if len(places) > _LISTED else ""
+            listed = "; ".join(map(str, places[:_LISTED]))
+            parts.append(f"in {_WORDS[metric]} on {len(places)} ({listed}{more})")
+    n = len(evaluation.acquisitions)
+    return f"Of {n} acquisition{'s' if n > 1 else ''} a baseline is ahead {'; '.join(parts)}."
+
+
+def _no_rival(evaluation: Evaluation) -> str:
+    if evaluation.conventions.get("rivals"):
+        return ""
+    return "No other trained net stands beside it: whether a plain U-Net of the same budget does as well is not shown."
 
 
 def _detail(evaluation: Evaluation) -> str:
@@ -125,9 +157,48 @@ def _detail(evaluation: Evaluation) -> str:
     if math.isnan(model):
         return "The images are too small to tell which detail is right; none should be measured."
     compared = "" if math.isnan(plain) else f", with {evaluation.reference} to {plain:.1f}"
+    steps = {result.voxel_size[2] for result in evaluation.acquisitions}
+    step = steps.pop() if len(steps) == 1 else None
+    length = "" if step is None else f" ({model * step:.3g} µm)"
     return (
-        f"Detail is right down to a period of {model:.1f} voxels of the result{compared} (correlation with truth 0.5, "
-        "mean). What is finer looks plausible and is guessed: do not measure or count it."
+        f"Detail is right down to a period of {model:.1f} voxels{length} of the result{compared} (correlation with "
+        "truth 0.5, mean). What is finer looks plausible and is guessed: do not measure or count it."
+    )
+
+
+def guard_in_words(effect: GuardEffect, scores: Scores) -> str:
+    """Say what the guard did on one acquisition, and what it cost or won; `scores` are those with it."""
+    return (
+        f"The guard {_kept(effect.kept, effect.damped)} PSNR with it {scores.psnr:.2f} dB, without it "
+        f"{effect.unguarded.psnr:.2f} dB."
+    )
+
+
+def _guard(evaluation: Evaluation) -> str:
+    """Say how much the guard took back, and what the figures would be without it."""
+    effects, costs = [], []
+    for result in evaluation.acquisitions:
+        if result.guard is not None:
+            a, b = result.scores[MODEL].psnr, result.guard.unguarded.psnr
+            effects.append(result.guard)
+            costs.append(0.0 if a == b else a - b)  # two perfect images differ by nothing
+    if not effects or not all(map(math.isfinite, costs)):
+        return ""
+    mean, kept, damped = (
+        math.fsum(values) / len(effects)
+        for values in (costs, [effect.kept for effect in effects], [effect.damped for effect in effects])
+    )
+    words = f"The guard {_kept(kept, damped)}"
+    if max(map(abs, costs)) < _UNSEEN:
+        return f"{words} It changes PSNR by less than {_UNSEEN:g} dB."
+    spread = f" ({min(costs):+.2f} to {max(costs):+.2f})" if len(costs) > 1 else ""
+    return f"{words} It changes PSNR by {mean:+.2f} dB on average{spread}."
+
+
+def _kept(kept: float, damped: float) -> str:
+    return (
+        f"keeps {100 * kept:.0f} % of what the net adds to interpolation, and less than half of it in "
+        f"{100 * damped:.1f} % of the area."
     )
 
 
@@ -135,7 +206,10 @@ def _empty(evaluation: Evaluation) -> str:
     """Say what the model makes of recordings in which there is nothing."""
     failed = [control for control in evaluation.controls if not control.is_passed]
     if not evaluation.controls:
-        return ""
+        return (
+            "What it makes of recordings without structure was not tested: the model file tells of no noise to make "
+            "them with."
+        )
     if not failed:
         return "It invents nothing in recordings without structure."
     listed = ", ".join(f"{c.name} (noise {c.noise:.2f}, structure {c.invention:.2f} of bicubic's)" for c in failed)

@@ -8,7 +8,17 @@ from html import escape
 
 from superres.evaluation.metrics import Scores
 from superres.evaluation.page import number, signed
-from superres.evaluation.results import HEADLINES, NAMES, AcquisitionResult, Evaluation, Headline, Metric, best_methods
+from superres.evaluation.results import (
+    HEADLINES,
+    NAMES,
+    PRIMARY,
+    UNGUARDED,
+    AcquisitionResult,
+    Evaluation,
+    Headline,
+    Metric,
+    best_methods,
+)
 from superres.evaluation.statistics import Interval
 
 _COMPARED: tuple[tuple[Metric, str, int], ...] = (
@@ -46,33 +56,42 @@ def score_tables(evaluation: Evaluation) -> str:
 
 
 def gain_tables(evaluation: Evaluation) -> str:
-    """Return the model's gain over every baseline, a table per headline figure, with interval and p values."""
+    """Return the model's gain over every baseline, a table per headline figure; p values of the one that is tested."""
     return '<div class="tables">' + "".join(_gain_table(evaluation, metric) for metric in HEADLINES) + "</div>"
 
 
 def _gain_table(evaluation: Evaluation, metric: Headline) -> str:
     body = []
+    is_tested = metric == PRIMARY
     for name, gain in evaluation.gains.items():
         found, digits = gain.of(metric), _DIGITS[metric]
         cells = [
             signed(found.interval.mean, digits),
             bounds(found.interval, digits),
-            number(found.p, 4),
-            number(found.p_holm, 4),
+            *([number(found.p, 4), number(found.p_holm, 4)] if is_tested else []),
             f"{found.wins} of {found.interval.n}",
         ]
         body.append(f"<tr><th>{escape(name)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
-    head = ("gain", "95 % interval", "p", "p (Holm)", "better in")
-    return table("over", head, body, caption=f"{NAMES[metric]}: gain of superres, paired by acquisition")
+    head = ("gain", "95 % interval", *(("p", "p (Holm)") if is_tested else ()), "better in")
+    kind = "" if is_tested else " (described, not tested)"
+    return table("over", head, body, caption=f"{NAMES[metric]}: gain of superres, paired by acquisition{kind}")
 
 
 def detail_table(result: AcquisitionResult, methods: Sequence[str]) -> str:
-    """Return every figure of every method for one acquisition."""
+    """Return every figure of every method for one acquisition, and of the model without its guard."""
     best = {metric: best_methods(result.scores, metric) for metric, _, _ in _COMPARED}
+    rows = {method: result.scores[method] for method in methods}
+    if result.guard is not None:
+        rows[UNGUARDED] = result.guard.unguarded
     body = []
-    for method in methods:
+    for method, scores in rows.items():
         cells = [
-            _cell(getattr(result.scores[method], name), digits, best=any(name == m and method in best[m] for m in best))
+            _cell(
+                getattr(scores, name),
+                digits,
+                best=any(name == m and method in best[m] for m in best),
+                missing=result.without_value.get(name),
+            )
             for name, _, digits in _DETAILS
         ]
         body.append(f"<tr><th>{escape(method)}</th>{''.join(cells)}</tr>")
@@ -87,21 +106,32 @@ def bounds(interval: Interval, digits: int) -> str:
 
 
 def _metric_table(evaluation: Evaluation, metric: Metric, title: str, digits: int) -> str:
-    body = [_row(a.id, a.scores, evaluation.methods, metric, digits) for a in evaluation.acquisitions]
+    body = [
+        _row(a.id, a.scores, evaluation.methods, metric, digits, a.without_value.get(metric))
+        for a in evaluation.acquisitions
+    ]
     if evaluation.mean:
         body.append(_row("mean", evaluation.mean, evaluation.methods, metric, digits))
     return table("acquisition", evaluation.methods, body, caption=title)
 
 
-def _row(name: str, scores: Mapping[str, Scores], methods: Sequence[str], metric: Metric, digits: int) -> str:
+def _row(
+    name: str,
+    scores: Mapping[str, Scores],
+    methods: Sequence[str],
+    metric: Metric,
+    digits: int,
+    missing: str | None = None,
+) -> str:
     best = best_methods(scores, metric)
-    cells = [_cell(getattr(scores[method], metric), digits, best=method in best) for method in methods]
+    cells = [_cell(getattr(scores[method], metric), digits, best=method in best, missing=missing) for method in methods]
     css = ' class="mean"' if name == "mean" else ""
     return f'<tr{css}><th title="{escape(name)}">{escape(name)}</th>{"".join(cells)}</tr>'
 
 
-def _cell(value: float, digits: int, *, best: bool) -> str:
-    return f'<td class="best">{number(value, digits)}</td>' if best else f"<td>{number(value, digits)}</td>"
+def _cell(value: float, digits: int, *, best: bool, missing: str | None = None) -> str:
+    text = f"none ({missing})" if missing and math.isnan(value) else number(value, digits)
+    return f'<td class="best">{text}</td>' if best else f"<td>{escape(text)}</td>"
 
 
 def table(corner: str, head: Sequence[str], body: Sequence[str], *, caption: str = "") -> str:

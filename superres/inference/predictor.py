@@ -197,10 +197,45 @@ class Predictor:
         pred, below, above = self._restore(image, tile, guarded=False, interval=True)
         return pred, below, above
 
+    def examine(
+        self, image: NDArray[Any], *, tile: int | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Upscale an image in memory without the guard, and tell what this would keep.
+
+        Parameters
+        ----------
+        image, tile
+            As for `restore`.
+
+        Returns
+        -------
+        tuple of ndarray
+            What the net makes of the image by itself, as `restore` with ``guarded=False``; and the share of its
+            residual over interpolation that the guard keeps, float32, (c, z, y, x) of the input, 0 to 1, 1 everywhere
+            for nets that are not guarded.
+
+        Raises
+        ------
+        InputError
+            As for `restore`.
+        """
+        weight = np.ones(image.shape, np.float32)
+        (own,) = self._restore(image, tile, guarded=True, interval=False, weight=weight)
+        return own, weight
+
     def _restore(
-        self, image: NDArray[Any], tile: int | None, *, guarded: bool, interval: bool
+        self,
+        image: NDArray[Any],
+        tile: int | None,
+        *,
+        guarded: bool,
+        interval: bool,
+        weight: NDArray[np.float32] | None = None,
     ) -> list[NDArray[np.float32]]:
-        """Return the prediction, and with `interval` the half-widths, each (c, z * fz, y * fy, x * fx)."""
+        """Return the prediction, and with `interval` the half-widths, each (c, z * fz, y * fy, x * fx).
+
+        With `weight`, (c, z, y, x), the guard writes there what it would keep, and leaves the prediction as it is.
+        """
         self.require_channels(image.shape[0], "the image")
         intensities = measure_intensity_of(image, self.rule)
         plan = self.plan((image.shape[1], image.shape[2], image.shape[3]), tile=tile)
@@ -218,7 +253,9 @@ class Predictor:
 
                 where = (slice(rows.start * fy, rows.stop * fy), slice(columns.start * fx, columns.stop * fx))
                 if guard is not None:
-                    found = predict_guarded(self, read, plan, (rows, columns), guard)
+                    found = predict_guarded(self, read, plan, (rows, columns), guard, damp=weight is None)
+                    if weight is not None:
+                        weight[c, z, rows, columns] = found.evidence.weight
                     out[0, c, z, *where] = intensity.denormalise(found.pred)
                     continue
                 core = self.predict_tile(read, plan, rows, columns, interval=interval)

@@ -34,12 +34,14 @@ def file_of(name: str) -> st.SearchStrategy[dict[str, Any]]:
 def acquisitions(draw: st.DrawFn, name: str) -> dict[str, Any]:
     count = draw(st.integers(1, 3))
     low = draw(st.booleans())
+    used = draw(st.fixed_dictionaries({"channels": st.sampled_from([None, [0], [2, 1]])}))
+    moved = draw(st.fixed_dictionaries({"shift": st.sampled_from([None, [0.0, 1.25, -0.4]])}))
     texts = {key: draw(maybe) for key in ("modality", "instrument", "licence", "credit", "source", "note")}
     return texts | {
         "id": name,
         "split": draw(st.sampled_from(["train", "val", "test"])),
-        "high": [draw(file_of(f"{name}_h{i}")) for i in range(count)],
-        "low": [draw(file_of(f"{name}_l{i}")) for i in range(count)] if low else [],
+        "high": [draw(file_of(f"{name}_h{i}")) | (used if low else {}) for i in range(count)],
+        "low": [draw(file_of(f"{name}_l{i}")) | moved for i in range(count)] if low else [],
         "factor": draw(st.none() | st.just([1, 2, 4])) if low else None,
         "axes": draw(st.none() | st.just("ZYX")),
         "voxel_size": draw(st.none() | st.tuples(lengths, lengths, lengths)),

@@ -61,6 +61,11 @@ def with_file(**keys: Any) -> dict[str, Any]:
     return changed(acquisitions=[acquisition | {"high": [NO_CHECKSUM | keys], "low": [], "factor": None}])
 
 
+def with_pair(high: dict[str, Any], low: dict[str, Any]) -> dict[str, Any]:
+    acquisition, both = EVERYTHING["acquisitions"][0], {"file": "b.tif", "sha256": None}
+    return changed(acquisitions=[acquisition | {"high": [both | high], "low": [both | low]}])
+
+
 def test_everything_that_may_be_said_is_read(tmp_path: Path) -> None:
     entry = read_entry(write(tmp_path, EVERYTHING | {"published": "2020-11-27"}))
     assert entry.unknown == ("the objective",)
@@ -89,6 +94,11 @@ FAULTS = [
     (changed(acquisitions=[], licence=None), r"no licence; add 'licence:' at the top"),
     (with_file(url="https://x.org/a", archive="all.zip"), r"give either url, or archive and member, not both"),
     (with_file(member="a.tif"), r"member is a path inside an archive; add 'archive:'"),
+    (with_file(channels=[0]), r"channels says which part of a file is high and which is low, and there are no low"),
+    (with_file(channels=[0, 0]), r"high\[1\]\.channels: expected each channel once"),
+    (with_pair({}, {}), r"b\.tif is both low and high; say which channels of it are which"),
+    (with_pair({"channels": [0, 1]}, {"channels": [1]}), r"b\.tif is both low and high"),
+    (with_pair({"channels": [-1]}, {"channels": [1]}), r"high\[1\]\.channels\[1\]: .*greater than or equal to 0"),
     (with_file(bytes=-1), r"high\[1\]\.bytes: .*greater than or equal to 0"),
     (with_file(file="../a.tif"), r"high\[1\]\.file: expected a path inside the data root; '\.\.' would leave it"),
     (with_file(file="sub/../../a.tif"), r"'\.\.' would leave it"),

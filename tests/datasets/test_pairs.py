@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,35 @@ def test_pair_on_a_coarser_grid(tmp_path: Path) -> None:
     assert match_intensity(*images, (1, 2, 2)) == pytest.approx((0.5, 40), rel=1e-4)
     with pytest.raises(InputError, match=r"\[1,2,2\] times as large .* is \[1, 4, 4\]; give --set factor=\[1,2,2\]"):
         open_pair(pair(*files, None), 0, factor=(1, 4, 4))
+
+
+def test_exchanged_images_and_other_channels_are_named(tmp_path: Path) -> None:
+    image = skimage.data.camera()[:64, :64]
+    small, large = store(tmp_path / "small.tif", image[::2, ::2]), store(tmp_path / "large.tif", image)
+    with pytest.raises(InputError, match=r"small.tif: 1x32x32 voxels .*: exchange low and high in the manifest"):
+        open_pair(pair(large, small, None), 0, factor=(1, 2, 2))
+    tifffile.imwrite(tmp_path / "two.tif", np.stack([image, image]), metadata={"axes": "CYX"})
+    with pytest.raises(InputError, match=r"1 time points and 1 channels, but .*two.tif has 1 and 2.*'channels'"):
+        open_pair(pair(tmp_path / "two.tif", large, None), 0, factor=(1, 1, 1))
+
+
+def test_both_images_may_be_channels_of_one_file(tmp_path: Path) -> None:
+    image = skimage.data.camera()[:96, :80].astype(np.float64)
+    path = tmp_path / "both.ome.tif"
+    stack = np.stack([image, image * 2 + 5, image * 3])
+    tifffile.imwrite(path, stack.astype(np.float32), metadata={"axes": "CYX", "Channel": {"Name": ["a", "b", "c"]}})
+    both = replace(pair(path, path, None), high_channels=((0,),), low_channels=((2,),))
+    low, high = open_pair(both, 0, factor=(1, 1, 1))
+    assert low.shape == high.shape == (1, 1, 1, 96, 80)
+    assert (low.channel_names, high.channel_names) == (("c",), ("a",))
+    assert np.array_equal(read(low), stack[2:].astype(np.float32))
+    assert np.array_equal(read(high), stack[:1].astype(np.float32))
+    moved = replace(both, shifts=((0, 1, 0),), low_channels=((1,),))
+    low, high = open_pair(moved, 0, factor=(1, 1, 1))
+    assert np.array_equal(read(low)[0], stack[1, 1:].astype(np.float32))
+    assert np.array_equal(read(high)[0], stack[0, :-1].astype(np.float32))
+    with pytest.raises(InputError, match=r"tif: channels \[3\] asked for in the manifest, it has 3 \(0 to 2\)"):
+        open_pair(replace(both, low_channels=((3,),)), 0, factor=(1, 1, 1))
 
 
 def read(volume: Volume) -> NDArray[Any]:

@@ -39,6 +39,15 @@ def test_one_image_tells_gain_and_constant(peak: float, gain: float, read: float
     assert found.constant == pytest.approx(read**2 - gain * offset, abs=0.05 * gain * offset)
 
 
+def test_few_photons_and_no_offset() -> None:
+    field = gaussian_filter(np.random.default_rng(0).normal(size=(1024, 1024)), 4)
+    photons = 20 * (field - field.min()) / np.ptp(field)
+    first, second = (record(photons, 1.0, 1.0, 0.0, seed) for seed in (7, 8))
+    one, two = noise_of_image(first), noise_of_repeats(first, second)
+    assert (one.gain, two.gain) == pytest.approx((1.0, 1.0), rel=0.05)
+    assert one.constant == pytest.approx(1.0, abs=0.1)
+
+
 def test_gain_and_offset_of_the_scale_go_through() -> None:
     image = record(scene(200), 1.0, 2.0, 100.0, 4)
     plain, scaled = noise_of_image(image), noise_of_image(3 * image + 50)

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import html.parser
 import json
+import math
 import re
 import shlex
 from collections.abc import Callable
@@ -80,6 +81,12 @@ class Restorer:
     def __init__(self, restore: Callable[[Image], Image]) -> None:
         self.restore = restore
         self.header = SimpleNamespace(factor=(1, 4, 4))
+
+    def examine(self, image: Image) -> tuple[Image, Image]:
+        """Without its guard it overshoots, and the guard takes a quarter of the left half back."""
+        weight = np.ones(image.shape, np.float32)
+        weight[..., : image.shape[-1] // 2] = 0.25
+        return 1.1 * self.restore(image), weight
 
 
 def bicubic_unsharp(low: Image) -> Image:
@@ -262,12 +269,57 @@ def test_verdict_and_p_values_are_in_both_reports(evaluation: Evaluation) -> Non
     assert [gain.of(metric).interval.n for metric in HEADLINES] == [3] * 5
     assert gain.psnr.p >= 0.25
     assert gain.psnr.p_holm == pytest.approx(1, abs=0)
+    assert all(math.isnan(gain.of(metric).p) for metric in HEADLINES if metric != "psnr")
     sentence = "3 acquisitions: the smallest p there is is 0.25, so no difference can be called significant"
     assert sentence in evaluation.report.read_text(encoding="utf-8")
     content = json.loads(evaluation.data.read_text(encoding="utf-8"))
     assert content["verdict"][0].startswith(sentence)
-    assert content["gains"]["bicubic"]["resolution"]["p_holm"] == gain.resolution.p_holm
-    assert "p (Holm)" in evaluation.report.read_text(encoding="utf-8")
+    assert content["gains"]["bicubic"]["psnr"]["p_holm"] == gain.psnr.p_holm
+    assert content["gains"]["bicubic"]["resolution"]["p_holm"] == "nan"
+    text = evaluation.report.read_text(encoding="utf-8")
+    assert text.count("p (Holm)") == 1
+    assert text.count("(described, not tested)") == 4
+
+
+def test_the_guard_is_shown_and_what_it_costs(evaluation: Evaluation) -> None:
+    html, markdown = (evaluation.report.with_suffix(suffix).read_text("utf-8") for suffix in (".html", ".md"))
+    assert html.count('alt="superres: guard"') == len(evaluation.acquisitions)
+    for acquisition in evaluation.acquisitions:
+        guard = acquisition.guard
+        assert guard is not None
+        assert guard.kept == pytest.approx(0.625, abs=0.02)
+        assert guard.damped == pytest.approx(0.5, abs=0.03)
+        psnr = acquisition.scores[MODEL].psnr
+        assert guard.unguarded.psnr < psnr
+        assert 0 < guard.unguarded.micro_ssim < 1
+        assert f"PSNR with it {psnr:.2f} dB, without it {guard.unguarded.psnr:.2f} dB" in html
+        assert f"| {acquisition.id} | {psnr:.2f} | {guard.unguarded.psnr:.2f} |" in markdown
+    assert "The guard keeps 62 % of what the net adds" in html
+    assert html.count("superres without guard") == 1 + len(evaluation.acquisitions)
+
+
+def test_agreement_with_the_recording_is_given_in_figures(evaluation: Evaluation) -> None:
+    for acquisition in evaluation.acquisitions:
+        assert acquisition.agreement["truth"].chi2 == pytest.approx(1, abs=0.15)
+        assert acquisition.agreement["truth"].largest < 6
+        assert list(acquisition.agreement) == ["bicubic", "richardson-lucy", MODEL, "truth"]
+    # Interpolation of a smooth image goes through the recording, noise and all.
+    assert evaluation.acquisitions[0].agreement["bicubic"].chi2 < 0.5
+
+
+def test_figures_that_small_planes_cannot_have_are_said_in_words(tmp_path: Path) -> None:
+    write_manifest(tmp_path, {"id": "small", "high": [CELL[:160, :160]]})
+    found = evaluate(config(tmp_path, factor=[1, 4, 4], degrade=DEGRADE), tmp_path / "out")
+    assert found.acquisitions[0].without_value == {"ms_ssim": "below 176 voxels"}
+    html, csv, markdown, content = (
+        found.report.with_suffix(suffix).read_text("utf-8") for suffix in (".html", ".csv", ".md", ".json")
+    )
+    assert "<td>none (below 176 voxels)</td>" in html
+    assert csv.count(",ms_ssim: below 176 voxels; resolution_um: voxel size unknown") == 2
+    assert ",," not in csv
+    assert "- small: no ms_ssim (planes below 176 voxels a side)" in markdown
+    assert "|  |" not in markdown
+    assert json.loads(content)["acquisitions"][0]["without_value"] == {"ms_ssim": "below 176 voxels"}
 
 
 def test_a_model_on_another_grey_scale_is_pointed_out(

@@ -10,16 +10,20 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from scipy.ndimage import fourier_shift, gaussian_filter
 from skimage.metrics import structural_similarity
 
+from superres.config import DegradeStep
+from superres.degrade.transfer import transfer_of
 from superres.evaluation.deconvolution import richardson_lucy
 from superres.evaluation.decorrelation import decorrelation
 from superres.evaluation.metrics import Scores, psnr, si_psnr
 from superres.evaluation.plane_scores import Frame, PlaneScore, score_plane
 from superres.evaluation.similarity import at_factor, best_factor, black_level, micro_ssim, ssim
 from superres.evaluation.upsampling import upsample
+from superres.inference.consistency import consistency
 
 Plane = NDArray[np.float64]
 SIDE, FACTOR, OFFSET, READ = 512, 4, 100.0, 2.0
@@ -137,6 +141,64 @@ def test_invention_passes_without_truth_and_wins_in_psnr(
     assert sharpness["invented"] < 0.6 * sharpness["lowpass"]
     assert sharpness["nearest"] < sharpness["truth"]
     assert scores["invented"].psnr > scores["bicubic"].psnr + 1.5
+
+
+STEPS = tuple(
+    DegradeStep.model_validate(step)
+    for step in (
+        {"blur": {"sigma": 3.0}},
+        {"downsample": "binning"},
+        {"poisson": {"photons": 2000}},
+        {"read_noise": {"sd": READ / 2000}},
+    )
+)
+
+
+def test_local_faults_show_in_the_largest_deviation_and_hardly_in_the_mean(truth: Plane, low: Plane) -> None:
+    y, x = np.mgrid[:SIDE, :SIDE]
+    blob = 300 * np.exp(-((y - 200) ** 2 + (x - 300) ** 2) / (2 * 4.0**2))
+    bright = np.unravel_index(int(gaussian_filter(truth, 8)[64:-64, 64:-64].argmax()), (SIDE - 128, SIDE - 128))
+    erased = truth.copy()
+    erased[bright[0] + 48 : bright[0] + 80, bright[1] + 48 : bright[1] + 80] = OFFSET
+    stripes = truth.copy()
+    stripes[224:288, 224:288] += 300 * np.cos(2 * np.pi * x[224:288, 224:288] / 3)
+    found = {
+        name: consistency(
+            low[None].astype(np.float32),
+            output[None].astype(np.float32),
+            STEPS,
+            factor=(1, FACTOR, FACTOR),
+            grey_range=(OFFSET, OFFSET + 2000),
+        )
+        for name, output in {"truth": truth, "blob": truth + blob, "erased": erased, "stripes": stripes}.items()
+    }
+    assert found["truth"].chi2 == pytest.approx(1.026, abs=0.03)
+    assert found["truth"].z[0, 8:-8, 8:-8].std() == pytest.approx(1, abs=0.05)
+    assert found["truth"].largest < 5
+    assert found["truth"].suspicious == 0
+    for name in ("blob", "erased"):
+        assert found[name].largest > 10
+        assert found[name].suspicious > 0
+    assert found["blob"].chi2 < 1.1 and found["stripes"].chi2 < 1.1
+    # What the microscope does not pass on is seen at the edges of the box only.
+    inside = np.abs(found["stripes"].z[0, 60:68, 60:68]).max()
+    assert inside < 5 < found["stripes"].largest
+
+
+def test_what_passes_through_the_microscope() -> None:
+    """Blur passes on exp(-2 pi^2 sigma^2 q^2), binning sin(pi s q) / (s sin(pi q)): of finer detail nearly nothing."""
+    frequencies = np.array([26, 51, 64, 77, 102]) / SIDE  # near 0.05, 0.1, 0.125, 0.15 and 0.2 cycles per voxel
+    binned = np.sinc(FACTOR * frequencies) / np.sinc(frequencies)
+    passed = np.exp(-2 * np.pi**2 * 9 * frequencies**2) * np.abs(binned)
+    assert passed == pytest.approx([0.60, 0.13, 0.04, 0.009, 0.0002], rel=0.15, abs=1e-4)
+    transfer = transfer_of(STEPS, (1, FACTOR, FACTOR), (None, None, None))
+    position = np.arange(SIDE) - (FACTOR - 1) / 2  # a low voxel lies in the middle of its high ones
+    for frequency, expected in zip(frequencies, passed, strict=True):
+        waves = np.stack([wave(2 * np.pi * frequency * position) for wave in (np.cos, np.sin)])
+        seen_waves = transfer.record(torch.from_numpy(np.repeat(waves[:, None], 64, axis=1)).float()).numpy()
+        amplitude = np.hypot(*seen_waves[:, 8, 16:-16])
+        # Taps that are cut off pass on up to a thousandth more or less.
+        assert amplitude == pytest.approx(expected, rel=0.02, abs=1e-3)
 
 
 def test_invention_is_exposed_by_correlation_with_truth(scores: dict[str, Scores], micro: dict[str, float]) -> None:
