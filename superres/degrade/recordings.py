@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from superres.config import Factor, IntensityRule, Settings
-from superres.degrade.fit import Fields
+from superres.degrade.fields import Fields
 from superres.errors import ConfigError, InputError
 from superres.progress import ProgressCallback, silent
 from superres.volumes import Volume, measure_intensity
@@ -22,6 +22,7 @@ Triple = tuple[int, int, int]
 
 _SMALLEST = 32  # low voxels
 _LOOKED_AT = 32  # planes, to find those with structure
+_MOST_FILES = 12  # recordings that are looked at, each of which is fitted by itself
 # Share of the windows of a plane with less contrast than the one that is taken: neither empty nor one bright spot.
 _RANK = 0.8
 # Smoothed images of one field correlate by more than this, those of two fields do not.
@@ -117,7 +118,8 @@ def read_recordings(
     again = _repeats(places[1], corners, low, records, windows, paired=config.paired)
     files = np.array([[id(volume) for volume in records].index(id(place.volume)) for place in places[1]])
     fields = Fields(fine.astype(np.float32), low, again, files, config.paired, factor)
-    return Recordings(fields, _names(sharps), _names(records), tuple(_notes(sharps[0], records[0], factor, again)))
+    notes = _notes(sharps[0], records[0], factor, number=(len(records), len(set(files.tolist()))))
+    return Recordings(fields, _names(sharps), _names(records), tuple(notes))
 
 
 def _opened(paths: Sequence[str], config: FitConfig, progress: ProgressCallback) -> list[Volume]:
@@ -209,13 +211,22 @@ def _places(
     sharps: Sequence[Volume], records: Sequence[Volume], config: FitConfig
 ) -> tuple[list[_Place], list[_Place]]:
     """Choose planes with structure, evenly spread over files and depth, at the first time point."""
-    sharp = [_Place(v, config.sharp_channel, 0, z) for v in sharps for z in range(v.shape[2])]
-    recorded = [_Place(v, config.recorded_channel, 0, z) for v in records for z in range(v.shape[2])]
+    sharp = [[_Place(v, config.sharp_channel, 0, z) for z in range(v.shape[2])] for v in sharps]
+    recorded = [[_Place(v, config.recorded_channel, 0, z) for z in range(v.shape[2])] for v in records]
     if not config.paired:
-        return _structured(sharp, config.planes), _structured(recorded, config.planes)
-    chosen = _structured(sharp, config.planes)
-    partners = dict(zip(sharp, recorded, strict=True))
-    return chosen, [partners[place] for place in chosen]
+        return _structured([place for file in sharp for place in file], config.planes), _of_each(
+            recorded, config.planes
+        )
+    chosen = _of_each(sharp, config.planes)
+    partners = {id(one): other for one, other in zip(sharps, records, strict=True)}
+    return chosen, [p._replace(volume=partners[id(p.volume)], channel=config.recorded_channel) for p in chosen]
+
+
+def _of_each(files: list[list[_Place]], wanted: int) -> list[_Place]:
+    """Choose planes of every file, so that what varies between recordings is seen; of many, of evenly spread ones."""
+    count = min(len(files), _MOST_FILES)
+    kept = [files[(2 * i + 1) * len(files) // (2 * count)] for i in range(count)]
+    return [place for file in kept for place in _structured(file, -(-wanted // count))]
 
 
 def _structured(places: list[_Place], wanted: int) -> list[_Place]:
@@ -314,7 +325,7 @@ def _is_same_field(first: NDArray[np.float64], second: NDArray[np.float64]) -> b
     return bool(np.corrcoef(smooth[0], smooth[1])[0, 1] > _SAME_FIELD)
 
 
-def _notes(sharp: Volume, recorded: Volume, factor: Triple, again: NDArray[Any] | None) -> list[str]:
+def _notes(sharp: Volume, recorded: Volume, factor: Triple, *, number: tuple[int, int]) -> list[str]:
     notes = []
     for axis, letter in ((1, "Y"), (2, "X")):
         fine, coarse = sharp.voxel_size[axis], recorded.voxel_size[axis]
@@ -323,6 +334,8 @@ def _notes(sharp: Volume, recorded: Volume, factor: Triple, again: NDArray[Any] 
                 f"voxel sizes along {letter} are {fine:.4g} µm (sharp) and {coarse:.4g} µm (recorded), a factor of "
                 f"{coarse / fine:.3g}, not {factor[axis]}: check --factor"
             )
+    if number[1] < number[0]:
+        notes.append(f"of {number[0]} recordings {number[1]} were looked at, evenly spread in their order")
     return notes
 
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from superres.degrade.chain import degrade
-from superres.degrade.fit import Fields, Fit, fit_microscope
+from superres.degrade.fields import Fields
+from superres.degrade.fit import Fit, fit_microscope
 from superres.degrade.microscope import Microscope, default_steps, record, with_noise, without_noise
 from superres.degrade.noise import noise_of_image
 from superres.degrade.smoothing import noise_passed, smoothing_of
