@@ -32,7 +32,7 @@ def meanings() -> dict[str, str]:
 
 def degrade_block(outcome: Outcome) -> str:
     """Write the fit as YAML that a recipe of the same factor can name, or that can be pasted into it."""
-    found = ranges(outcome.fit.microscope, [one.microscope for one in outcome.alone])
+    found = ranges(outcome.fit.microscope, [one.microscope for one in outcome.alone if one.is_understood])
     steps = [_kept(step.model_dump(mode="json", exclude_none=True)) for step in found]
     content = {"factor": list(outcome.recordings.fields.factor), "degrade": steps}
     body = yaml.safe_dump(content, sort_keys=False, default_flow_style=None)

@@ -12,6 +12,7 @@ from scipy.stats import t
 
 from superres.degrade.fields import Fields
 from superres.degrade.fit import Fit, fit_again
+from superres.degrade.microscope import NEGLIGIBLE
 from superres.errors import InputError
 
 LEVEL = 0.9
@@ -61,7 +62,8 @@ def sureness(fields: Fields, fit: Fit, *, seed: int = 0) -> Sureness | None:
     if len(found) < _FEWEST:
         return None
     error = np.std(found, axis=0, ddof=1) / math.sqrt(len(found))
-    return Sureness(*(float(t.ppf(0.5 + LEVEL / 2, len(found) - 1) * one) for one in error))
+    blur, *others = (float(t.ppf(0.5 + LEVEL / 2, len(found) - 1) * one) for one in error)
+    return Sureness(max(blur, NEGLIGIBLE) if fit.microscope.blur < NEGLIGIBLE else blur, *others)
 
 
 def _numbers(fit: Fit) -> NDArray[np.float64]:

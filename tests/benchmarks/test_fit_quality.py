@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 MANIFEST = Path(__file__).parents[2] / "data_manifests" / "pairs_snr.yaml"
 HAZE = "pair-3d-widefield-confocal/dna_confocal_widefield.tif"
 SEEDS = (0, 1, 2)
-STEPS = 600
+STEPS = 300
 FACTOR = (1, 1, 1)
 
 
@@ -100,7 +100,7 @@ def trained(degradation: Path, manifest: Path, seed: int, root: Path) -> Path:
     """Train with settings of the recipe for pairs: no perceptual term, since its nets are for measurement."""
     settings = [
         "model.preset=XS", "model.interval=false", "model.consistency_sigma=4", "loss.charbonnier_epsilon=0.05",
-        "loss.feature=0", f"steps={STEPS}", "validate_every=100000", "sample_every=100000",
+        "loss.feature=0", "patch.size=32", "patch.batch=4", f"steps={STEPS}", "validate_every=100000", "sample_every=100000",
     ]  # fmt: skip
     config = load_config(
         TrainConfig, None, settings, manifests=[str(manifest)], factor=FACTOR, seed=seed, degrade=str(degradation),
