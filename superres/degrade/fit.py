@@ -241,8 +241,10 @@ class _Search:
         if smoothing > 0 or excess > _SMOOTHED:
             smoothing = smoothing_of(excess + excess_of(smoothing))
         slope, dark = max(slope, _LEAST_LEFT * measured[0]), max(dark, _LEAST_LEFT * measured[1])
-        if known is None and smoothing == 0 and self._ends == (None, None):
-            slope = self._slope_by_spectrum(light[:, 0].double().numpy(), slope, dark)
+        if smoothing == 0 and self._ends == (None, None):
+            # The errors of the two are independent; those of the curve of a single image are larger.
+            weight = 2 / 3 if known is None else 1 / 2
+            slope += weight * (self._slope_by_spectrum(light[:, 0].double().numpy(), slope, dark) - slope)
         self.microscope = _with_noise_of(self.microscope, slope, dark, smoothing)
 
     def _noise_beside(self, light: NDArray[np.float64]) -> tuple[float, float, float] | None:
@@ -271,7 +273,7 @@ class _Search:
         return slope, dark, excess
 
     def _slope_by_spectrum(self, light: NDArray[np.float64], slope: float, dark: float) -> float:
-        """Better the slope by the total noise in the spectrum, which every voxel adds to, where noise rules there."""
+        """Return the slope by the total noise in the spectrum, which every voxel adds to, where noise rules there."""
         _, power, _ = spectrum(light)
         fine = self.recorded.frequency > _FINE
         structure, seen = (float(np.mean(one[fine])) for one in (power.mean(axis=0), self.recorded.radial))
@@ -281,8 +283,7 @@ class _Search:
         window = np.square(np.hanning(light.shape[1])[:, None] * np.hanning(light.shape[2]))
         level = float(np.average(self._shares(self._fields.recorded).mean(axis=0), weights=window))
         better = (seen - structure - dark) / max(level, 1e-9)
-        better = min(max(better, slope / _NOISE_OFF), slope * _NOISE_OFF)
-        return (slope + 2 * better) / 3  # the errors of the two are independent, and those of the curve larger
+        return min(max(better, slope / _NOISE_OFF), slope * _NOISE_OFF)
 
     def _simulated(self, light: Tensor, microscope: Microscope, normal: Tensor) -> NDArray[np.float64]:
         values = with_noise(light, microscope, normal)
