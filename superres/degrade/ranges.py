@@ -31,11 +31,12 @@ def ranges(fitted: Microscope, alone: Sequence[Microscope] = ()) -> tuple[Degrad
     alone : sequence of Microscope
         Fitted to each recording by itself: what varies between recordings. Empty for a single one.
     """
-    low, high = {}, {}
+    low: dict[str, float] = {}
+    high: dict[str, float] = {}
     for name in _SHARES:
         values = _values(name, fitted, alone)
         low[name], high[name] = (float(f"{end(values):.4g}") for end in (min, max))
-    return steps_between(replace(fitted, **low), replace(fitted, **high))
+    return steps_between(replace(fitted, **low), replace(fitted, **high))  # type: ignore[arg-type]
 
 
 def _values(name: str, fitted: Microscope, alone: Sequence[Microscope]) -> list[float]:

@@ -273,7 +273,8 @@ class _Windows:
 
     def spread(self, places: Sequence[_Place], *, fine: bool) -> list[tuple[_Place, tuple[int, int]]]:
         """Choose windows of all contrasts from some planes, each once."""
-        count, found = -(-_WINDOWS // len(places)), []
+        count = -(-_WINDOWS // len(places))
+        found: list[tuple[_Place, tuple[int, int]]] = []
         for place in places:
             corners = self._by_contrast(place, fine=fine)
             ranks = np.linspace(*_RANKS, count) if count > 1 else np.array([_RANK])

@@ -1,7 +1,7 @@
 """Whether a fitted degradation is worth it on real pairs: spectra come closer, and nets trained with it restore better.
 
 The degradation is fitted to the fields of the training split alone. Nets learn from their sharp images and never see a
-real noisy one; they are scored on the real noisy images of the other fields. About forty minutes on two cores.
+real noisy one; they are scored on the real noisy images of the other fields. About ten minutes on two cores.
 """
 
 from __future__ import annotations
