@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from superres.errors import ConfigError, MissingFileError
+from superres.errors import ConfigError
+from superres.recipe_files import beside, read_yaml, with_degradation
 
 _SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0}
 
@@ -209,7 +210,7 @@ class TrainConfig(Settings):
     seed: int = Field(0, ge=0)
     device: Device = "auto"
     model: ModelConfig = ModelConfig()
-    degrade: tuple[DegradeStep, ...] = ()
+    degrade: tuple[DegradeStep, ...] = Field((), description="steps, or a file written by 'superres degrade fit'")
     augment: Augment = Augment()
     patch: PatchConfig = PatchConfig()
     intensity: IntensityRule = IntensityRule()
@@ -279,7 +280,8 @@ def load_config(kind: type[SettingsT], path: Path | None, overrides: Iterable[st
     kind : type
         The settings to build, e.g. `TrainConfig`.
     path : Path or None
-        YAML recipe. Relative `manifests` in it are relative to the recipe; everything else to the working folder.
+        YAML recipe. Relative `manifests` in it, and a relative file that `degrade` names, are relative to the recipe;
+        everything else to the working folder.
     overrides : iterable of str
         ``"model.preset=S"``; the value is read as YAML.
     **values
@@ -289,13 +291,17 @@ def load_config(kind: type[SettingsT], path: Path | None, overrides: Iterable[st
     ------
     ConfigError
         Naming every wrong key or value, and the nearest known key.
+    MissingFileError
+        When the recipe, or the file of a degradation that it names, is not there.
     """
-    source, content = (str(path), _read_yaml(path)) if path is not None else ("settings", {})
-    if path is not None and "manifests" in content:
-        content["manifests"] = _beside(content["manifests"], path.parent)
+    source, content = (str(path), read_yaml(path)) if path is not None else ("settings", {})
+    for key in ("manifests", "degrade"):  # steps of a degradation are no names, and stay
+        if path is not None and key in content:
+            content[key] = beside(content[key], path.parent)
     content |= {key: value for key, value in values.items() if value is not None}
     for override in overrides:
         _apply_override(content, override)
+    content = with_degradation(content)
     try:
         return kind.model_validate(content)
     except ValidationError as error:
@@ -305,27 +311,6 @@ def load_config(kind: type[SettingsT], path: Path | None, overrides: Iterable[st
 def dump_config(config: Settings) -> str:
     """Write settings as YAML that `load_config` reads back to an equal object."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such recipe; give the path of a YAML file")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected 'key: value' lines, found {type(content).__name__}")
-    return content
-
-
-def _beside(manifests: object, folder: Path) -> object:
-    """Make relative manifest paths relative to the recipe's folder."""
-    if isinstance(manifests, str):
-        manifests = [manifests]
-    if not isinstance(manifests, list):
-        return manifests
-    return [str(folder / entry) if isinstance(entry, str) else entry for entry in manifests]
 
 
 def _apply_override(content: dict[str, Any], override: str) -> None:

@@ -284,3 +284,42 @@ def test_a_degradation_must_reach_the_low_grid(
 def test_unknown_devices_are_refused(device: str) -> None:
     with pytest.raises(ValidationError, match="device"):
         UpscaleConfig.model_validate({"model": "m", "device": device})
+
+
+# --- a degradation in a file of its own ------------------------------------------------------------------------------
+
+FITTED = {"factor": [1, 4, 4], "degrade": [{"blur": {"sigma": [1.0, 2.0]}}, {"downsample": "binning"}]}
+
+
+def fitted_file(folder: Path, **changes: Any) -> Path:
+    path = folder / "fitted" / "microscope.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("# from two recordings\n" + yaml.safe_dump(FITTED | changes), encoding="utf-8")
+    return path
+
+
+def test_a_recipe_may_name_the_file_of_a_degradation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = fitted_file(tmp_path)
+    named = load_config(TrainConfig, recipe(tmp_path, degrade="fitted/microscope.yaml"))
+    assert named == load_config(TrainConfig, recipe(tmp_path, degrade=FITTED["degrade"]))
+    assert "microscope.yaml" not in dump_config(named)
+    assert load_config(TrainConfig, recipe(tmp_path, degrade=str(file))) == named
+    monkeypatch.chdir(file.parent)
+    assert load_config(TrainConfig, recipe(tmp_path), ["degrade=microscope.yaml"]) == named
+    assert load_config(TrainConfig, recipe(tmp_path), degrade="microscope.yaml") == named
+    scored = load_config(EvaluateConfig, None, ["manifests=a.yaml", "factor=[1,4,4]", "degrade=microscope.yaml"])
+    assert scored.degrade == named.degrade
+
+
+def test_the_file_of_a_degradation_must_be_there_and_fit(tmp_path: Path) -> None:
+    fitted_file(tmp_path)
+    named = recipe(tmp_path, degrade="fitted/microscope.yaml")
+    with pytest.raises(ConfigError, match=r"fitted at factor \[1, 4, 4\], wanted .*\[1, 2, 2\].*--factor 1,2,2"):
+        load_config(TrainConfig, named, factor=[1, 2, 2])
+    with pytest.raises(MissingFileError, match=r"other.yaml: no such file of a degradation"):
+        load_config(TrainConfig, recipe(tmp_path, degrade="other.yaml"))
+    with pytest.raises(ConfigError, match=r"recipe.yaml: expected .*superres degrade fit.*found .*manifests"):
+        load_config(TrainConfig, recipe(tmp_path, degrade="recipe.yaml"))
+    fitted_file(tmp_path, degrade=[{"blurr": {"sigma": 1}}])
+    with pytest.raises(ConfigError, match=r"degrade\.0\.blurr: unknown key; did you mean blur"):
+        load_config(TrainConfig, recipe(tmp_path, degrade="fitted/microscope.yaml"))

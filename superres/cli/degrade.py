@@ -51,8 +51,8 @@ def fit(
 ) -> None:
     """Fit a degradation to real recordings: blur, sampling, photons, detector noise, line jitter.
 
-    The file written holds a 'degrade' block for recipes. Two time points or files that show one field are taken as
-    repeats, which tell noise best.
+    The file written is named in recipes, as 'degrade: fit.yaml'. Two time points or files that show one field are taken
+    as repeats, which tell noise best. Several recordings are also fitted one by one, and the ranges hold all of them.
     """
     with job(STARTS_ANEW) as progress:
         from superres.config import load_config
@@ -89,26 +89,29 @@ def _show(outcome: Outcome, out: Path, picture: Path, *, as_json: bool) -> None:
     from rich import box
     from rich.table import Table
 
-    from superres.degrade.block import meanings, noise_source
+    from superres.degrade.block import around, how_sure, meanings, noise_source
     from superres.degrade.microscope import NEGLIGIBLE
 
-    fit = outcome.fit
+    fit, sure = outcome.fit, outcome.sureness
     microscope = fit.microscope
     optional = {"line jitter": microscope.jitter, "smoothing after the noise": microscope.smoothing}
     facts = {
-        "blur": f"{microscope.blur:.3g} high voxels (sigma)" if microscope.blur > NEGLIGIBLE else "none to be seen",
+        "blur": f"{microscope.blur:.3g}{around(sure, 'blur')} high voxels (sigma)"
+        if microscope.blur > NEGLIGIBLE
+        else "none to be seen",
         "haze": f"{microscope.haze:.0%} of the light, {microscope.haze_sigma:.3g} high voxels"
         if microscope.haze
         else "",
         "sampling": microscope.sampling or "",
         **{name: f"{value:.2g} low voxels" if value else "" for name, value in optional.items()},
-        "photons": f"{microscope.photons:.3g} at the top of the sharp grey range",
-        "gain": f"{fit.grey_levels_per_photon.mean():.3g} grey levels per photon",
-        "offset": f"{fit.offset.mean():.4g} grey levels without light",
-        "read noise": f"{fit.read_noise.mean():.3g} grey levels",
+        "photons": f"{microscope.photons:.3g}{around(sure, 'photons')} at the top of the sharp grey range",
+        "gain": f"{fit.grey_levels_per_photon.mean():.3g}{around(sure, 'gain')} grey levels per photon",
+        "offset": f"{fit.offset.mean():.4g}{around(sure, 'offset')} grey levels without light",
+        "read noise": f"{fit.read_noise.mean():.3g}{around(sure, 'read_noise')} grey levels",
         "noise from": noise_source(outcome),
     }
     output.show_facts("Fitted", facts)
+    output.print_message(output.OUT, "", "", how_sure(outcome))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("how far off (0 is alike)", overflow="fold")
     for heading in ("default", "fitted", "times better"):
@@ -117,6 +120,15 @@ def _show(outcome: Outcome, out: Path, picture: Path, *, as_json: bool) -> None:
         before, after = (getattr(one.gaps, name) for one in (outcome.default, outcome.fitted))
         table.add_row(meaning, f"{before:.3f}", f"{after:.3f}", f"{before / max(after, 1e-12):.1f}")
     output.OUT.print(table)
+    if outcome.alone:
+        output.show_facts(
+            "Each recording by itself",
+            {
+                one.recorded: f"blur {one.microscope.blur:.3g}, photons {one.microscope.photons:.3g}; spectrum off by "
+                f"{one.default.spectrum:.3f} with the default, {one.fitted.spectrum:.3f} with its own"
+                for one in outcome.alone
+            },
+        )
     for warning in outcome.warnings:
         output.print_message(output.ERR, "warning: ", "bold yellow", warning)
     output.show_facts("Written", {"degradation": str(out), "plots": str(picture)})
@@ -135,6 +147,8 @@ def _facts(outcome: Outcome, out: Path, picture: Path) -> dict[str, Any]:
         "read_noise": fit.read_noise.tolist(),
         "contrast": fit.contrast.tolist(),
         "noise_from_repeats": fit.from_repeats,
+        "half_widths": outcome.sureness,
+        "alone": outcome.alone,
         "gaps": {"default": outcome.default.gaps, "fitted": outcome.fitted.gaps},
         "warnings": outcome.warnings,
     }

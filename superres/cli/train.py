@@ -26,7 +26,11 @@ def train(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a model from a recipe; the run folder gets the model, the figures and sample pictures."""
+    """Train a model from a recipe; the run folder gets the model, the figures and sample pictures.
+
+    A recipe's 'degrade' is a list of steps, or the path of a file written by 'superres degrade fit', from the recipe's
+    folder.
+    """
     with job(RESUMES) as progress:
         from superres.config import TrainConfig, load_config
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from superres.config import DegradeStep
-from superres.degrade.fitting import Outcome
+from superres.degrade.fitting import Alone, Outcome
+from superres.degrade.ranges import BLUR_SHARE, NOISE_SHARE, ranges
+from superres.degrade.sureness import LEVEL, Sureness
 from superres.errors import OutputExistsError, OutputWriteError
 
-_BLUR_SHARE, _NOISE_SHARE = 0.2, 0.3
 # A fitted microscope has gain 1 and offset 0.
 _NEUTRAL = (("read_noise", "gain"), ("read_noise", "offset"))
 _MEANINGS = {
@@ -25,44 +25,17 @@ _MEANINGS = {
 }
 
 
-def ranges(steps: tuple[DegradeStep, ...]) -> tuple[DegradeStep, ...]:
-    """Widen single values to ranges around them: blur by a fifth, noise and jitter by 30 %.
-
-    A net that is trained on one exact microscope fails on the next one; the middle of the ranges is the fit.
-    """
-    return tuple(_widened(step) for step in steps)
-
-
-def _widened(step: DegradeStep) -> DegradeStep:
-    content = step.model_dump(mode="json", exclude_none=True)
-    ((name, value),) = content.items()
-    share = _BLUR_SHARE if name == "blur" else _NOISE_SHARE
-    if isinstance(value, dict):
-        kept = {key: pair for key, pair in value.items() if (name, key) not in _NEUTRAL}
-        content[name] = {
-            key: _around(pair[0], share if key != "haze" else _haze_share(pair[0])) for key, pair in kept.items()
-        }
-    return DegradeStep.model_validate(content)
-
-
-def _around(value: float, share: float) -> list[float]:
-    return [float(f"{value * (1 - share):.4g}"), float(f"{value * (1 + share):.4g}")]
-
-
-def _haze_share(haze: float) -> float:
-    """Return how far haze may vary: no more light can be out of focus than there is."""
-    return min(_BLUR_SHARE, (1 - haze) / haze) if haze > 0 else 0.0
-
-
 def meanings() -> dict[str, str]:
     """Return what each gap of `Gaps` measures, in words."""
     return dict(_MEANINGS)
 
 
 def degrade_block(outcome: Outcome) -> str:
-    """Write the fit as YAML that can be pasted into a recipe of the same factor."""
-    steps = [step.model_dump(mode="json", exclude_none=True) for step in ranges(outcome.fit.microscope.steps())]
-    body = yaml.safe_dump({"degrade": [_kept(step) for step in steps]}, sort_keys=False, default_flow_style=None)
+    """Write the fit as YAML that a recipe of the same factor can name, or that can be pasted into it."""
+    found = ranges(outcome.fit.microscope, [one.microscope for one in outcome.alone if one.is_understood])
+    steps = [_kept(step.model_dump(mode="json", exclude_none=True)) for step in found]
+    content = {"factor": list(outcome.recordings.fields.factor), "degrade": steps}
+    body = yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
     return "\n".join([*(f"# {line}".rstrip() for line in _comments(outcome)), "", body])
 
 
@@ -96,20 +69,26 @@ def _kept(step: dict[str, object]) -> dict[str, object]:
 
 def _comments(outcome: Outcome) -> Iterator[str]:
     fit, fields = outcome.fit, outcome.recordings.fields
-    factor = ", ".join(map(str, fields.factor))
-    yield "Degradation fitted to real recordings by 'superres degrade fit'. Paste it into a recipe with"
-    yield f"factor: [{factor}]"
+    yield "Degradation fitted to real recordings by 'superres degrade fit'. A recipe names it by 'degrade:' and the"
+    yield "path of this file, from the recipe's folder."
     yield ""
     yield f"sharp: {_files(outcome.recordings.sharp)}"
     yield f"recorded: {_files(outcome.recordings.recorded)}{', pairs' if fields.paired else ''}"
     yield ""
     yield "Found in grey levels of the recordings:"
-    yield f"  {_values(fit.grey_levels_per_photon)} per photon (gain), {_values(fit.offset)} without light (offset),"
-    yield f"  {_values(fit.read_noise)} of noise without light, measured from {noise_source(outcome)};"
-    yield f"  the sharp grey range spans {_values(fit.contrast)}."
-    yield f"Ranges: the fit in the middle, blur {_BLUR_SHARE:.0%} and noise {_NOISE_SHARE:.0%} to either side, so that"
-    yield "the net does not depend on one exact microscope. First blur: high voxels; photons: at the top of the sharp"
-    yield "grey range; sd: shares of that range."
+    sure = outcome.sureness
+    yield f"  {_values(fit.grey_levels_per_photon)}{around(sure, 'gain')} per photon (gain),"
+    yield f"  {_values(fit.offset)}{around(sure, 'offset')} without light (offset),"
+    yield f"  {_values(fit.read_noise)}{around(sure, 'read_noise')} of noise without light (read noise), measured from"
+    yield f"  {noise_source(outcome)}; the sharp grey range spans {_values(fit.contrast)}."
+    yield f"Blur {fit.microscope.blur:.3g}{around(sure, 'blur')} high voxels,"
+    yield f"{fit.microscope.photons:.3g}{around(sure, 'photons')} photons at the top of the sharp grey range."
+    yield from textwrap.wrap(how_sure(outcome), 110)
+    yield ""
+    yield f"Ranges: blur {BLUR_SHARE:.0%} and noise {NOISE_SHARE:.0%} to either side of the fit, so that the net does"
+    yield f"not depend on one exact microscope{', and wide enough for every recording' if outcome.alone else ''}. First"
+    yield "blur: high voxels; photons: at the top of the sharp grey range; sd: shares of that range."
+    yield from _each(outcome.alone)
     yield ""
     yield "How far simulated recordings are from the real ones, with the default degradation and with this one:"
     for name, meaning in _MEANINGS.items():
@@ -118,6 +97,32 @@ def _comments(outcome: Outcome) -> Iterator[str]:
     for warning in outcome.warnings:
         yield ""
         yield from textwrap.wrap(f"Warning: {warning}", 110)
+
+
+def _each(alone: Sequence[Alone]) -> Iterator[str]:
+    if not alone:
+        return
+    yield ""
+    yield "Each recording by itself, and how far its spectrum is off with the default and with its own degradation:"
+    for one in alone:
+        scope = one.microscope
+        numbers = f"blur {scope.blur:.3g}, photons {scope.photons:.3g}, sd {scope.read:.2g}"
+        yield f"  {one.default.spectrum:6.3f}  {one.fitted.spectrum:6.3f}  {numbers}: {Path(one.recorded).name}"
+
+
+def around(sure: Sureness | None, name: str) -> str:
+    """Return the half-width of an interval as it stands behind a number; nothing where it is not known."""
+    return "" if sure is None else f" ± {getattr(sure, name):.2g}"
+
+
+def how_sure(outcome: Outcome) -> str:
+    """Say what the intervals are, or why there are none."""
+    if outcome.sureness is None:
+        return "How sure these numbers are is not known: the windows are too small, or too empty, to fit parts of them."
+    return (
+        f"Behind ± are half-widths of {LEVEL:.0%} intervals, from how much the quarters of the windows disagree. What "
+        "is wrong alike in all of them, such as sharp images of other structures, is not in them."
+    )
 
 
 def noise_source(outcome: Outcome) -> str:

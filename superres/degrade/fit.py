@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 from scipy.optimize import minimize
 from torch import Tensor
 
-from superres.degrade.microscope import Microscope, Sampling, Triple, with_noise, without_noise
-from superres.degrade.noise import clipped_ends, dark_level, noise_of_image, noise_of_repeats
+from superres.degrade.fields import Fields
+from superres.degrade.levels import agreed, dark_line, level_line
+from superres.degrade.microscope import Microscope, Sampling, with_noise, without_noise
+from superres.degrade.noise import clipped_ends, noise_of_image, noise_of_pair, noise_of_repeats
 from superres.degrade.smoothing import excess_of, noise_passed, smoothing_of, smoothing_transfer
 from superres.degrade.statistics import Statistics, direction_gap, measure, spectrum, spectrum_gap
 
@@ -32,44 +33,16 @@ _SMOOTHED = 0.04
 _LEAST_JITTER = 0.3  # low voxels
 _UNEXPLAINED = 1.0  # misfit below which there is nothing left to explain
 _EXPLAINED = 0.7  # of the misfit may be left when haze is added, of the gap in direction when jitter is
-_ROUNDS, _SETTLED = 5, 0.02  # turns at most, and the change of the misfit that ends them
+_ROUNDS, _ROUNDS_AGAIN, _SETTLED = 5, 2, 0.02  # turns at most, and the change of the misfit that ends them
 # Cycles per voxel from which on noise is seen in the spectrum, and by how much it may differ from what was measured.
 _FINE, _NOISE_OFF = 0.35, 1.25
 _RULED = 0.1  # share of structure in the power there, up to which noise rules
 _FIELDS_OF_NOISE = 3
 _LEAST_LEFT = 0.1  # share of the measured noise that cannot be texture
-_LEVEL_SMOOTHING = 2.0
+_MIDDLE = 0.3  # share of the grey range at which two measures of the noise are compared
 _NARROWEST, _WIDEST, _WIDEST_HAZE = 0.1, 6.0, 24.0  # low voxels of blur
 _STEP, _TRIALS = 0.15, 22  # first step of the search, and trials per parameter
 _LEAST_VARIANCE = 1e-8  # shares of the grey range squared
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Fields:
-    """Sharp and recorded windows of one size.
-
-    Parameters
-    ----------
-    sharp : ndarray
-        float32, (n, y * fy, x * fx), shares of the grey range.
-    recorded : ndarray
-        float64, (m, y, x), grey levels.
-    again : ndarray or None
-        float64, (m, y, x), the same fields recorded once more.
-    files : ndarray
-        int, (m,), which recorded file each window is from.
-    paired : bool
-        Whether the i-th sharp window shows the i-th recorded field (then n = m).
-    factor : tuple of int
-        Along Z, Y, X; Z is 1.
-    """
-
-    sharp: NDArray[np.float32]
-    recorded: NDArray[np.float64]
-    again: NDArray[np.float64] | None
-    files: NDArray[np.intp]
-    paired: bool
-    factor: Triple
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,8 +94,15 @@ class Fit:
         return shares if self.ends == (None, None) else np.clip(shares, *self.ends)
 
 
-def fit_microscope(fields: Fields, *, seed: int = 0) -> Fit:
+def fit_microscope(fields: Fields, *, seed: int = 0, sampling: Sampling | None = None) -> Fit:
     """Fit blur, sampling, noise, contrast and offset, and jitter and smoothing where the recordings show them.
+
+    Parameters
+    ----------
+    seed : int
+        Of the noise and line displacements of trials.
+    sampling : str, optional
+        Where it is known.
 
     Raises
     ------
@@ -132,6 +112,7 @@ def fit_microscope(fields: Fields, *, seed: int = 0) -> Fit:
     torch.set_num_threads(1)  # so that sums come out alike everywhere
     # At factors up to 2 sub-sampling at the centre of a block is binning.
     ways: tuple[Sampling | None, ...] = ("binning", "subsampling") if max(fields.factor) > 2 else ("binning",)
+    ways = ways if sampling is None else (sampling,)
     searches = [_Search(fields, way, seed) for way in (ways if max(fields.factor) > 1 else (None,))]
     for search in searches:
         search.run()
@@ -140,6 +121,19 @@ def fit_microscope(fields: Fields, *, seed: int = 0) -> Fit:
     best.explain_rest()
     others = [search for search in searches if search is not best]
     return best.result(others[0] if others else None)
+
+
+def fit_again(fields: Fields, start: Microscope, *, seed: int = 0) -> Fit:
+    """Fit the parameters that a microscope has anew, to part of the recordings that it was fitted to.
+
+    Raises
+    ------
+    InputError
+        When that part shows too few grey levels.
+    """
+    search = _Search(fields, start.sampling, seed)
+    search.start_from(start)
+    return search.result(None)
 
 
 class _Search:
@@ -168,6 +162,15 @@ class _Search:
             self.microscope, self.score = self._refine(self._names, self.microscope, step=_STEP / (1 + number))
             if number > 1 and abs(self.score - before) < _SETTLED * before:
                 break
+
+    def start_from(self, start: Microscope) -> None:
+        """Fit levels, noise and blur once more, from a microscope that is nearly right."""
+        self.microscope = start
+        hazy = ("haze", "haze_sigma") if start.haze > 0 else ()
+        self._names = ("blur", *hazy, *(("jitter",) if start.jitter > 0 else ()))
+        for _ in range(_ROUNDS_AGAIN):
+            self._match_all_but_blur()
+            self.microscope, self.score = self._refine(self._names, self.microscope)
 
     def explain_rest(self) -> None:
         """See whether haze or line jitter explains what is left."""
@@ -205,14 +208,14 @@ class _Search:
         """
         fields = self._fields
         if fields.paired:
-            lines = [_level_line(light[own], fields.recorded[own]) for own in fields.files[:, None] == fields.files]
+            lines = [level_line(light[own], fields.recorded[own]) for own in fields.files[:, None] == fields.files]
         else:
-            lines = [_dark_line(light, fields.recorded)] * len(fields.recorded)
+            lines = [dark_line(light, fields.recorded)] * len(fields.recorded)
         self.contrast, self.offset = np.array(lines).T
         shares = self._shares(fields.recorded)
         self.recorded = measure(shares)
         ends = [clipped_ends(one) for one in shares]
-        self._ends = (_agreed([pair[0] for pair in ends]), _agreed([pair[1] for pair in ends]))
+        self._ends = (agreed([pair[0] for pair in ends]), agreed([pair[1] for pair in ends]))
         self._noise = self.recorded.noise
         if fields.again is not None:
             self._noise = noise_of_repeats(shares, self._shares(fields.again))
@@ -224,30 +227,53 @@ class _Search:
     # --- noise -------------------------------------------------------------------------------------------------------
 
     def _match_noise(self, light: Tensor, *, is_first: bool) -> None:
-        """Take the noise as measured at first; then correct it until simulated recordings measure the same.
+        """Take the noise as measured at first; then without what texture adds to it.
 
-        What texture adds to the measurement of real noise, it adds to that of simulated noise. Variances here are those
-        that are measured, behind the smoothing.
+        Variances here are those that are measured, behind the smoothing.
         """
         measured = max(self._noise.gain, 1e-7), max(self._noise.variance_at(0.0), _LEAST_VARIANCE)
         smoothing = self.microscope.smoothing
         if is_first or self._fields.again is not None:
             self.microscope = _with_noise_of(self.microscope, *measured, smoothing)
             return
-        seen = [noise_of_image(self._simulated(light, self.microscope, normal)) for normal in self._normal]
-        passed = noise_passed(smoothing)
-        slope = passed / self.microscope.photons + measured[0] - float(np.mean([one.gain for one in seen]))
-        dark = passed * self.microscope.read**2 + self._noise.constant - float(np.mean([one.constant for one in seen]))
-        excess = float(np.mean(self.recorded.noise.correlation) - np.mean([one.correlation for one in seen]))
+        known = self._noise_beside(light[:, 0].double().numpy())
+        slope, dark, excess = self._noise_left(light) if known is None else known
         if smoothing > 0 or excess > _SMOOTHED:
             smoothing = smoothing_of(excess + excess_of(smoothing))
         slope, dark = max(slope, _LEAST_LEFT * measured[0]), max(dark, _LEAST_LEFT * measured[1])
         if smoothing == 0 and self._ends == (None, None):
-            slope = self._slope_by_spectrum(light[:, 0].double().numpy(), slope, dark)
+            # The errors of the two are independent; those of the curve of a single image are larger.
+            weight = 2 / 3 if known is None else 1 / 2
+            slope += weight * (self._slope_by_spectrum(light[:, 0].double().numpy(), slope, dark) - slope)
         self.microscope = _with_noise_of(self.microscope, slope, dark, smoothing)
 
+    def _noise_beside(self, light: NDArray[np.float64]) -> tuple[float, float, float] | None:
+        """Return slope, variance without light and excess correlation of what pairs differ by from the light.
+
+        None without pairs, or where they do not lie on each other so that the difference holds more than the recording.
+        """
+        if not self._fields.paired:
+            return None
+        found = noise_of_pair(light, self._shares(self._fields.recorded))
+        if found.variance_at(_MIDDLE) > self._noise.variance_at(_MIDDLE):
+            return None
+        excess = float(np.mean(found.correlation)) - excess_of(self.microscope.smoothing)
+        return found.gain, found.constant, excess
+
+    def _noise_left(self, light: Tensor) -> tuple[float, float, float]:
+        """Return the same as measured in the recordings, less what simulated ones measure beyond their own noise.
+
+        What texture adds to the measurement of real noise, it adds to that of simulated noise.
+        """
+        seen = [noise_of_image(self._simulated(light, self.microscope, normal)) for normal in self._normal]
+        passed = noise_passed(self.microscope.smoothing)
+        slope = passed / self.microscope.photons + self._noise.gain - float(np.mean([one.gain for one in seen]))
+        dark = passed * self.microscope.read**2 + self._noise.constant - float(np.mean([one.constant for one in seen]))
+        excess = float(np.mean(self.recorded.noise.correlation) - np.mean([one.correlation for one in seen]))
+        return slope, dark, excess
+
     def _slope_by_spectrum(self, light: NDArray[np.float64], slope: float, dark: float) -> float:
-        """Better the slope by the total noise in the spectrum, which every voxel adds to, where noise rules there."""
+        """Return the slope by the total noise in the spectrum, which every voxel adds to, where noise rules there."""
         _, power, _ = spectrum(light)
         fine = self.recorded.frequency > _FINE
         structure, seen = (float(np.mean(one[fine])) for one in (power.mean(axis=0), self.recorded.radial))
@@ -257,8 +283,7 @@ class _Search:
         window = np.square(np.hanning(light.shape[1])[:, None] * np.hanning(light.shape[2]))
         level = float(np.average(self._shares(self._fields.recorded).mean(axis=0), weights=window))
         better = (seen - structure - dark) / max(level, 1e-9)
-        better = min(max(better, slope / _NOISE_OFF), slope * _NOISE_OFF)
-        return (slope + 2 * better) / 3  # the errors of the two are independent, and those of the curve larger
+        return min(max(better, slope / _NOISE_OFF), slope * _NOISE_OFF)
 
     def _simulated(self, light: Tensor, microscope: Microscope, normal: Tensor) -> NDArray[np.float64]:
         values = with_noise(light, microscope, normal)
@@ -355,32 +380,3 @@ def _with_noise_of(microscope: Microscope, slope: float, dark: float, smoothing:
     passed = noise_passed(smoothing)
     read = math.sqrt(max(dark / passed, _LEAST_VARIANCE))
     return replace(microscope, photons=passed / slope, read=read, smoothing=smoothing)
-
-
-def _smooth(images: NDArray[np.float64]) -> NDArray[np.float64]:
-    planes = (0.0,) * (images.ndim - 2)
-    smooth: NDArray[np.float64] = gaussian_filter(images, (*planes, _LEVEL_SMOOTHING, _LEVEL_SMOOTHING))
-    return smooth
-
-
-_LEVELS = np.linspace(0.002, 0.998, 400)
-
-
-def _level_line(light: NDArray[np.float64], recorded: NDArray[np.float64]) -> tuple[float, float]:
-    x, y = (np.quantile(_smooth(images), _LEVELS) for images in (light, recorded))
-    slope, shift = np.polyfit(x, y, 1)
-    return float(slope), float(shift)
-
-
-def _dark_line(light: NDArray[np.float64], recorded: NDArray[np.float64]) -> tuple[float, float]:
-    """Match fields of different specimens: their empty areas agree, whatever else is in them."""
-    x, y = (np.quantile(_smooth(images), _LEVELS) for images in (light, recorded))
-    dark = [dark_level(images) for images in (light, recorded)]
-    slope = float((x - dark[0]) @ (y - dark[1]) / np.square(x - dark[0]).sum())
-    return slope, dark[1] - slope * dark[0]
-
-
-def _agreed(ends: list[float | None]) -> float | None:
-    """Return the mean of the ends at which recordings are clipped; None if most are not."""
-    known = [end for end in ends if end is not None]
-    return float(np.mean(known)) if 2 * len(known) > len(ends) else None

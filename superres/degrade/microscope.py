@@ -62,39 +62,47 @@ class Microscope:
 
     def optics(self) -> tuple[DegradeStep, ...]:
         """Return the steps before any noise."""
-        steps = [DegradeStep(blur=self._psf())] if self.blur > NEGLIGIBLE or self.haze > 0 else []
-        if self.sampling is not None:
-            steps.append(DegradeStep(downsample=self.sampling))
-        if self.jitter > NEGLIGIBLE:
-            steps.append(DegradeStep(line_jitter=LineJitter(sd=(self.jitter, self.jitter))))
-        return tuple(steps)
-
-    def _psf(self) -> Blur:
-        sigma = (self.blur, self.blur)
-        if self.haze == 0:
-            return Blur(sigma=sigma)
-        return Blur(sigma=sigma, haze=(self.haze, self.haze), haze_sigma=(self.haze_sigma, self.haze_sigma))
+        return _optics(self, self)
 
     def detector(self) -> tuple[DegradeStep, ...]:
         """Return the steps that add noise."""
-        return (
-            DegradeStep(poisson=Poisson(photons=(self.photons, self.photons))),
-            DegradeStep(
-                read_noise=ReadNoise(
-                    sd=(self.read, self.read), gain=(self.gain, self.gain), offset=(self.offset, self.offset)
-                )
-            ),
-        )
+        return _detector(self, self)
 
     def processing(self) -> tuple[DegradeStep, ...]:
         """Return the steps after the noise."""
-        if self.smoothing <= NEGLIGIBLE:
-            return ()
-        return (DegradeStep(blur=Blur(sigma=(self.smoothing, self.smoothing))),)
+        return _processing(self, self)
 
     def steps(self) -> tuple[DegradeStep, ...]:
         """Return all steps, in the order in which the microscope does them."""
-        return (*self.optics(), *self.detector(), *self.processing())
+        return steps_between(self, self)
+
+
+def steps_between(low: Microscope, high: Microscope) -> tuple[DegradeStep, ...]:
+    """Return the steps whose ranges go from one microscope to another; `high` holds the larger value of everything."""
+    return (*_optics(low, high), *_detector(low, high), *_processing(low, high))
+
+
+def _optics(low: Microscope, high: Microscope) -> tuple[DegradeStep, ...]:
+    steps = []
+    if high.blur > NEGLIGIBLE or high.haze > 0:
+        haze = {"haze": (low.haze, high.haze), "haze_sigma": (low.haze_sigma, high.haze_sigma)} if high.haze > 0 else {}
+        steps.append(DegradeStep(blur=Blur(sigma=(low.blur, high.blur), **haze)))  # type: ignore[arg-type]
+    if high.sampling is not None:
+        steps.append(DegradeStep(downsample=high.sampling))
+    if high.jitter > NEGLIGIBLE:
+        steps.append(DegradeStep(line_jitter=LineJitter(sd=(low.jitter, high.jitter))))
+    return tuple(steps)
+
+
+def _detector(low: Microscope, high: Microscope) -> tuple[DegradeStep, ...]:
+    noise = ReadNoise(sd=(low.read, high.read), gain=(low.gain, high.gain), offset=(low.offset, high.offset))
+    return DegradeStep(poisson=Poisson(photons=(low.photons, high.photons))), DegradeStep(read_noise=noise)
+
+
+def _processing(low: Microscope, high: Microscope) -> tuple[DegradeStep, ...]:
+    if high.smoothing <= NEGLIGIBLE:
+        return ()
+    return (DegradeStep(blur=Blur(sigma=(low.smoothing, high.smoothing))),)
 
 
 def default_steps(factor: Triple) -> tuple[DegradeStep, ...]:

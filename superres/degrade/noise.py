@@ -1,4 +1,4 @@
-"""How noisy recorded images are: variance against grey level, from two repeats or from a single image.
+"""How noisy recorded images are: variance against grey level, from repeats, from a pair or from a single image.
 
 The model is ``variance = gain * level + constant``: photons counted with `gain` grey levels each, on top of an
 offset and read noise (``constant = read_noise**2 - gain * offset``). Gain and constant can be measured in any image;
@@ -122,6 +122,32 @@ def noise_of_image(image: NDArray[Any]) -> NoiseModel:
     return _model(points, correlation, warnings)
 
 
+def noise_of_pair(light: NDArray[np.float64], recorded: NDArray[Any]) -> NoiseModel:
+    """Measure noise as what recordings differ by from the light that they show, in second differences.
+
+    Texture drops out, as far as the light is known: where it is not (images that are not registered, another blur), the
+    difference holds more of it than the recording itself, and `noise_of_image` is the better measure.
+
+    Parameters
+    ----------
+    light, recorded : ndarray, (..., y, x)
+        On one grey scale.
+
+    Raises
+    ------
+    InputError
+        When the shapes differ, or the recording is too small, constant or holds NaN.
+    """
+    if light.shape != recorded.shape:
+        raise InputError(f"light of shape {light.shape} and recording of {recorded.shape}; expected one field")
+    values = _checked(recorded)
+    residual, clipped = _second_differences(values - light), _clipped(values)
+    points = _points(light.ravel(), residual.ravel(), clipped.ravel(), _bins(light.ravel()), robust=True)
+    correlation = noise_correlation(residual, np.ones(residual.shape, dtype=bool))
+    warnings = [*_clipping_warning(clipped), *_correlation_warning(max(map(abs, correlation)), "recording")]
+    return _model(points, correlation, warnings)
+
+
 def noise_correlation(residual: NDArray[np.float64], flat: NDArray[np.bool_]) -> tuple[float, float]:
     """Return by how much more than white noise second differences correlate with their neighbours, along Y and X."""
     excess = []
@@ -189,8 +215,14 @@ def _flat_residual(
     """Return local level, second differences along both axes, and where the level is flattest."""
     level = _local_level(values)
     flat = _flat(level)
-    residual = convolve1d(convolve1d(values, _SECOND_DIFFERENCE, axis=-1), _SECOND_DIFFERENCE, axis=-2)
-    return level, residual, flat
+    return level, _second_differences(values), flat
+
+
+def _second_differences(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    differences: NDArray[np.float64] = convolve1d(
+        convolve1d(values, _SECOND_DIFFERENCE, axis=-1), _SECOND_DIFFERENCE, axis=-2
+    )
+    return differences
 
 
 def _flat(level: NDArray[np.float64]) -> NDArray[np.bool_]:

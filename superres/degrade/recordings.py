@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from superres.config import Factor, IntensityRule, Settings
-from superres.degrade.fit import Fields
+from superres.degrade.fields import Fields
 from superres.errors import ConfigError, InputError
 from superres.progress import ProgressCallback, silent
 from superres.volumes import Volume, measure_intensity
@@ -22,8 +22,11 @@ Triple = tuple[int, int, int]
 
 _SMALLEST = 32  # low voxels
 _LOOKED_AT = 32  # planes, to find those with structure
+_MOST_FILES = 12  # recordings that are looked at, each of which is fitted by itself
 # Share of the windows of a plane with less contrast than the one that is taken: neither empty nor one bright spot.
 _RANK = 0.8
+# Fields of different specimens are alike only on average: windows in all, and the shares of those with less contrast.
+_WINDOWS, _RANKS = 8, (0.5, 0.95)
 # Smoothed images of one field correlate by more than this, those of two fields do not.
 _SAME_FIELD = 0.7
 _FIELD_SMOOTHING = 3.0
@@ -109,15 +112,16 @@ def read_recordings(
     if config.paired:
         taken = [windows.pair(one, other) for one, other in zip(*places, strict=True)]
         fine, low = (np.stack([pair[i] for pair in taken]) for i in (0, 1))
-        corners = [pair[2] for pair in taken]
+        cut = [(other, pair[2]) for other, pair in zip(places[1], taken, strict=True)]
     else:
-        fine = np.stack([windows.sharp(place, windows.corner(place, fine=True)) for place in places[0]])
-        corners = [windows.corner(place, fine=False) for place in places[1]]
-        low = np.stack([windows.low(place, corner) for place, corner in zip(places[1], corners, strict=True)])
-    again = _repeats(places[1], corners, low, records, windows, paired=config.paired)
-    files = np.array([[id(volume) for volume in records].index(id(place.volume)) for place in places[1]])
+        cut = windows.spread(places[1], fine=False)
+        fine = np.stack([windows.sharp(*one) for one in windows.spread(places[0], fine=True)])
+        low = np.stack([windows.low(*one) for one in cut])
+    again = _repeats(cut, low, records, windows, paired=config.paired)
+    files = np.array([[id(volume) for volume in records].index(id(place.volume)) for place, _ in cut])
     fields = Fields(fine.astype(np.float32), low, again, files, config.paired, factor)
-    return Recordings(fields, _names(sharps), _names(records), tuple(_notes(sharps[0], records[0], factor, again)))
+    notes = _notes(sharps[0], records[0], factor, number=(len(records), len(set(files.tolist()))))
+    return Recordings(fields, _names(sharps), _names(records), tuple(notes))
 
 
 def _opened(paths: Sequence[str], config: FitConfig, progress: ProgressCallback) -> list[Volume]:
@@ -209,13 +213,22 @@ def _places(
     sharps: Sequence[Volume], records: Sequence[Volume], config: FitConfig
 ) -> tuple[list[_Place], list[_Place]]:
     """Choose planes with structure, evenly spread over files and depth, at the first time point."""
-    sharp = [_Place(v, config.sharp_channel, 0, z) for v in sharps for z in range(v.shape[2])]
-    recorded = [_Place(v, config.recorded_channel, 0, z) for v in records for z in range(v.shape[2])]
+    sharp = [[_Place(v, config.sharp_channel, 0, z) for z in range(v.shape[2])] for v in sharps]
+    recorded = [[_Place(v, config.recorded_channel, 0, z) for z in range(v.shape[2])] for v in records]
     if not config.paired:
-        return _structured(sharp, config.planes), _structured(recorded, config.planes)
-    chosen = _structured(sharp, config.planes)
-    partners = dict(zip(sharp, recorded, strict=True))
-    return chosen, [partners[place] for place in chosen]
+        return _structured([place for file in sharp for place in file], config.planes), _of_each(
+            recorded, config.planes
+        )
+    chosen = _of_each(sharp, config.planes)
+    partners = {id(one): other for one, other in zip(sharps, records, strict=True)}
+    return chosen, [p._replace(volume=partners[id(p.volume)], channel=config.recorded_channel) for p in chosen]
+
+
+def _of_each(files: list[list[_Place]], wanted: int) -> list[_Place]:
+    """Choose planes of every file, so that what varies between recordings is seen; of many, of evenly spread ones."""
+    count = min(len(files), _MOST_FILES)
+    kept = [files[(2 * i + 1) * len(files) // (2 * count)] for i in range(count)]
+    return [place for file in kept for place in _structured(file, -(-wanted // count))]
 
 
 def _structured(places: list[_Place], wanted: int) -> list[_Place]:
@@ -255,6 +268,21 @@ class _Windows:
 
     def corner(self, place: _Place, *, fine: bool) -> tuple[int, int]:
         """Choose where a window lies, in low voxels: by contrast among windows that overlap by half."""
+        corners = self._by_contrast(place, fine=fine)
+        return corners[round(_RANK * (len(corners) - 1))]
+
+    def spread(self, places: Sequence[_Place], *, fine: bool) -> list[tuple[_Place, tuple[int, int]]]:
+        """Choose windows of all contrasts from some planes, each once."""
+        count = -(-_WINDOWS // len(places))
+        found: list[tuple[_Place, tuple[int, int]]] = []
+        for place in places:
+            corners = self._by_contrast(place, fine=fine)
+            ranks = np.linspace(*_RANKS, count) if count > 1 else np.array([_RANK])
+            chosen = dict.fromkeys(np.rint(ranks * (len(corners) - 1)).astype(int).tolist())
+            found += [(place, corners[index]) for index in chosen]
+        return found
+
+    def _by_contrast(self, place: _Place, *, fine: bool) -> list[tuple[int, int]]:
         plane = place.read()
         fy, fx = self.factor[1:] if fine else (1, 1)
         rows, columns = (
@@ -265,7 +293,7 @@ class _Windows:
         contrast = [
             float(np.std(plane[y * fy : (y + self.side[0]) * fy, x * fx : (x + self.side[1]) * fx])) for y, x in corners
         ]
-        return corners[int(np.argsort(contrast, kind="stable")[round(_RANK * (len(corners) - 1))])]
+        return [corners[index] for index in np.argsort(contrast, kind="stable")]
 
     def sharp(self, place: _Place, corner: tuple[int, int]) -> NDArray[np.float64]:
         black, white = self.ranges[id(place.volume)]
@@ -290,8 +318,7 @@ def _checked(place: _Place, y: int, x: int, height: int, width: int) -> NDArray[
 
 
 def _repeats(
-    places: Sequence[_Place],
-    corners: Sequence[tuple[int, int]],
+    cut: Sequence[tuple[_Place, tuple[int, int]]],
     low: NDArray[np.float64],
     records: Sequence[Volume],
     windows: _Windows,
@@ -299,13 +326,13 @@ def _repeats(
     paired: bool,
 ) -> NDArray[np.float64] | None:
     """Return the same fields recorded once more: at the next time point, or in the next file; None where none are."""
-    later = [place._replace(t=1) for place in places if place.volume.shape[0] > 1]
-    if len(later) < len(places) and not paired and len(records) > 1 and len({v.shape for v in records}) == 1:
+    later = [place._replace(t=1) for place, _ in cut if place.volume.shape[0] > 1]
+    if len(later) < len(cut) and not paired and len(records) > 1 and len({v.shape for v in records}) == 1:
         following = {id(one): other for one, other in zip(records, [*records[1:], records[0]], strict=True)}
-        later = [place._replace(volume=following[id(place.volume)]) for place in places]
-    if len(later) < len(places):
+        later = [place._replace(volume=following[id(place.volume)]) for place, _ in cut]
+    if len(later) < len(cut):
         return None
-    again = np.stack([windows.low(place, corner) for place, corner in zip(later, corners, strict=True)])
+    again = np.stack([windows.low(place, corner) for place, (_, corner) in zip(later, cut, strict=True)])
     return again if all(_is_same_field(a, b) for a, b in zip(low, again, strict=True)) else None
 
 
@@ -314,7 +341,7 @@ def _is_same_field(first: NDArray[np.float64], second: NDArray[np.float64]) -> b
     return bool(np.corrcoef(smooth[0], smooth[1])[0, 1] > _SAME_FIELD)
 
 
-def _notes(sharp: Volume, recorded: Volume, factor: Triple, again: NDArray[Any] | None) -> list[str]:
+def _notes(sharp: Volume, recorded: Volume, factor: Triple, *, number: tuple[int, int]) -> list[str]:
     notes = []
     for axis, letter in ((1, "Y"), (2, "X")):
         fine, coarse = sharp.voxel_size[axis], recorded.voxel_size[axis]
@@ -323,6 +350,8 @@ def _notes(sharp: Volume, recorded: Volume, factor: Triple, again: NDArray[Any] 
                 f"voxel sizes along {letter} are {fine:.4g} µm (sharp) and {coarse:.4g} µm (recorded), a factor of "
                 f"{coarse / fine:.3g}, not {factor[axis]}: check --factor"
             )
+    if number[1] < number[0]:
+        notes.append(f"of {number[0]} recordings {number[1]} were looked at, evenly spread in their order")
     return notes
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ def realism_page(outcome: Outcome) -> str:
         _warnings(outcome.warnings),
         "<h2>How far simulated recordings are from the real ones</h2>",
         _table(outcome),
+        _each(outcome),
         f'<div class="charts">{"".join(_charts(outcome))}</div>',
         "<h2>Side by side</h2>",
         _crops(outcome),
@@ -53,6 +55,19 @@ def _table(outcome: Outcome) -> str:
         )
     head = "<tr><th>0 is alike</th><th>default</th><th>fitted</th><th>times better</th></tr>"
     return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _each(outcome: Outcome) -> str:
+    """List recordings that were also fitted one by one."""
+    rows = []
+    for one in outcome.alone:
+        numbers = (one.microscope.blur, one.microscope.photons, one.default.spectrum, one.fitted.spectrum)
+        cells = "".join(
+            f"<td>{number(value, digits)}</td>" for value, digits in zip(numbers, (2, 0, 3, 3), strict=True)
+        )
+        rows.append(f"<tr><th>{escape(Path(one.recorded).name)}</th>{cells}</tr>")
+    head = "<tr><th>by itself</th><th>blur</th><th>photons</th><th>spectrum, default</th><th>fitted</th></tr>"
+    return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>" if rows else ""
 
 
 def _charts(outcome: Outcome) -> list[str]:

@@ -12,8 +12,7 @@ from scipy.ndimage import gaussian_filter
 from typer.testing import CliRunner
 
 from superres.cli import app
-from superres.config import DegradeStep, TrainConfig, load_config
-from superres.degrade.block import ranges
+from superres.config import TrainConfig, load_config
 from superres.degrade.chain import middle
 from superres.degrade.fitting import fit_degradation
 from superres.degrade.recordings import FitConfig
@@ -72,27 +71,6 @@ def test_a_fit_is_written_for_recipes(folder: Path, tmp_path: Path) -> None:
     assert shown.exit_code == 0
     assert "grey levels per photon" in shown.stdout
     assert "radial spectrum" in shown.stdout
-
-
-def test_ranges_lie_around_the_fit() -> None:
-    steps = tuple(
-        DegradeStep.model_validate(step)
-        for step in (
-            {"blur": {"sigma": 1.0, "haze": 0.9, "haze_sigma": 6.0}},
-            {"downsample": "binning"},
-            {"line_jitter": {"sd": 0.5}},
-            {"poisson": {"photons": 100}},
-            {"read_noise": {"sd": 0.02}},
-        )
-    )
-    wide = ranges(steps)
-    assert middle(wide) == steps
-    blur, poisson = wide[0].blur, wide[3].poisson
-    assert blur is not None
-    assert poisson is not None
-    assert blur.sigma == (0.8, 1.2)
-    assert blur.haze == (0.8, 1.0)
-    assert poisson.photons == (70, 130)
 
 
 @pytest.mark.parametrize(

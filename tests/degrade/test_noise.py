@@ -5,7 +5,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from superres.degrade.noise import NoiseModel, dark_level, noise_of_dark, noise_of_image, noise_of_repeats
+from superres.degrade.noise import (
+    NoiseModel,
+    dark_level,
+    noise_of_dark,
+    noise_of_image,
+    noise_of_pair,
+    noise_of_repeats,
+)  # fmt: skip
 from superres.errors import InputError
 
 SETTINGS = [(200, 1.0, 2.0, 100.0), (50, 1.0, 2.0, 100.0), (200, 4.0, 8.0, 500.0), (1000, 0.46, 1.6, 100.0)]
@@ -46,6 +53,20 @@ def test_few_photons_and_no_offset() -> None:
     one, two = noise_of_image(first), noise_of_repeats(first, second)
     assert (one.gain, two.gain) == pytest.approx((1.0, 1.0), rel=0.05)
     assert one.constant == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize(("peak", "gain", "read", "offset"), SETTINGS)
+def test_a_known_scene_tells_gain_and_constant_behind_texture(
+    peak: float, gain: float, read: float, offset: float
+) -> None:
+    """Texture as fine as voxels, which a single image cannot tell from noise."""
+    photons = scene(peak) * (1 + 0.6 * np.random.default_rng(7).random((512, 512)))
+    recorded = record(photons, gain, read, offset, 3)
+    found = noise_of_pair(gain * photons + offset, recorded)
+    assert found.gain == pytest.approx(gain, rel=0.05)
+    assert found.constant == pytest.approx(read**2 - gain * offset, abs=0.05 * gain * offset)
+    assert noise_of_image(recorded).gain > 1.05 * gain
+    assert not found.warnings
 
 
 def test_gain_and_offset_of_the_scale_go_through() -> None:

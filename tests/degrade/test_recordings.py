@@ -59,6 +59,34 @@ def test_planes_without_structure_are_left_out(tmp_path: Path) -> None:
     assert found.files.tolist() == [0, 0, 0, 0]
 
 
+def test_every_recording_is_looked_at(tmp_path: Path) -> None:
+    stack = save(tmp_path / "stack.tif", np.stack([field(z, 64) for z in range(8)]))
+    single = save(tmp_path / "single.tif", field(9, 64))
+    found = read_recordings([single], [stack, single], FitConfig(factor=(1, 1, 1), planes=4)).fields
+    assert sorted(set(found.files.tolist())) == [0, 1]
+    one = found.of_file(1)
+    assert len(one.recorded) == len(one.files) == 1
+    assert len(one.sharp) == len(found.sharp)
+
+
+def test_of_very_many_recordings_some_are_looked_at_and_that_is_said(tmp_path: Path) -> None:
+    files = [save(tmp_path / f"r{number:02}.tif", field(number, 40)) for number in range(13)]
+    found = read_recordings(files, files, FitConfig(paired=True))
+    assert len(set(found.fields.files.tolist())) == 12
+    assert "of 13 recordings 12 were looked at" in found.notes[0]
+
+
+def test_fields_that_are_no_pairs_are_seen_in_windows_of_many_contrasts(tmp_path: Path) -> None:
+    """One window would stand for the whole specimen, and two specimens are alike only on average."""
+    ramp = save(tmp_path / "ramp.tif", field(0, 256) * np.linspace(0.1, 1, 256))
+    config = FitConfig(factor=(1, 1, 1), window=64)
+    apart = read_recordings([ramp], [ramp], config).fields
+    assert len(apart.recorded) == len(apart.sharp) == 8
+    contrast = apart.recorded.std(axis=(1, 2))
+    assert contrast.max() > 1.5 * contrast.min()
+    assert len(read_recordings([ramp], [ramp], config.model_copy(update={"paired": True})).fields.recorded) == 1
+
+
 @pytest.mark.parametrize("same", [True, False])
 def test_time_points_of_one_field_are_repeats(tmp_path: Path, same: bool) -> None:
     first, second = field(0, 64) + noise(1, 64), field(0 if same else 2, 64) + noise(3, 64)
