@@ -14,11 +14,15 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from superres.errors import ConfigError, MissingFileError
+from superres.phases import FeatureConfig as FeatureConfig
+from superres.phases import GanConfig as GanConfig
 from superres.phases import LossConfig as LossConfig
 from superres.phases import OptimiserConfig as OptimiserConfig
-from superres.phases import PatchConfig as PatchConfig
+from superres.phases import Phase as Phase
+from superres.phases import Preset, check_phases, fill_in_phases
 from superres.settings import Device as Device
 from superres.settings import Factor as Factor
+from superres.settings import PatchConfig as PatchConfig
 from superres.settings import Paths as Paths
 from superres.settings import Range as Range
 from superres.settings import Seconds as Seconds
@@ -145,7 +149,11 @@ class TrainConfig(Settings):
     augment: Augment = Augment()
     patch: PatchConfig = PatchConfig()
     intensity: IntensityRule = IntensityRule()
+    preset: Preset | None = Field(None, description="which phases; default balanced, none where phases are given")
+    phases: tuple[Phase, ...] = ()
     loss: LossConfig = LossConfig()
+    features: FeatureConfig = FeatureConfig()
+    gan: GanConfig = GanConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     steps: int | None = Field(None, ge=1, description="length of the training in steps")
     time_budget: Seconds | None = Field(None, description="length of the training in time; wins over steps")
@@ -153,8 +161,14 @@ class TrainConfig(Settings):
     sample_every: int = Field(200, ge=1)
     checkpoint_every: int = Field(200, ge=1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _written_out(cls, data: Any) -> Any:
+        return fill_in_phases(data) if isinstance(data, dict) else data
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        check_phases(self.phases)
         if self.steps is None and self.time_budget is None:
             raise ValueError("give the length of the training: steps (a number) or time_budget (such as 10min)")
         check_degrade(self.degrade, self.factor)

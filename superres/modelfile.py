@@ -52,6 +52,8 @@ class ModelHeader:
         Manifests with hashes, licences and credits, steps, seconds, the whole recipe.
     domain : mapping
         Where the net was right on its training data and near them (`superres.nets.domain`); empty in older models.
+    display : bool
+        Whether a critic shaped the net: its outputs are for display, not for measurement.
     metrics : mapping
         Validation figures beside their baselines.
     calibration : mapping
@@ -73,6 +75,7 @@ class ModelHeader:
     degradation: list[Mapping[str, Any]] = field(default_factory=list)
     training: Mapping[str, Any] = field(default_factory=dict)
     domain: Mapping[str, Any] = field(default_factory=dict)
+    display: bool = False
     metrics: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)
     lineage: list[Mapping[str, Any]] = field(default_factory=list)

@@ -54,3 +54,10 @@ class Settings(BaseModel):
             if is_range and value[0] > value[1]:
                 raise ValueError(f"{name}: a range is [smallest, largest], got {list(value)}")
         return self
+
+
+class PatchConfig(Settings):
+    """Size of a training patch in low-resolution voxels, and patches per step."""
+
+    size: int = Field(48, ge=8, description="low-resolution voxels, a multiple of the net's stride")
+    batch: int = Field(8, ge=1)

@@ -24,8 +24,18 @@ def make_header(
     seconds: float,
     metrics: Mapping[str, Any],
     domain: Mapping[str, Any],
+    gan: Mapping[str, Any],
+    display: bool,
 ) -> ModelHeader:
-    """Say what a model is, what it was trained on, and how well it did on validation."""
+    """Say what a model is, what it was trained on, and how well it did on validation.
+
+    Parameters
+    ----------
+    gan : mapping
+        How a GAN phase went (`superres.training.stopping.Watch.decision`); empty where there was none.
+    display : bool
+        Whether a critic shaped the model.
+    """
     from superres import __version__
 
     radius, stride = architecture.receptive_radius, architecture.stride
@@ -48,13 +58,23 @@ def make_header(
             "steps": steps,
             "seconds": round(seconds, 1),
             # Names, not places: a model should not tell where a lab keeps its data.
-            "config": config.model_dump(mode="json", exclude={"data_root"})
-            | {"manifests": [path.name for path in config.manifests]},
+            "config": _told(config),
+            **({"gan": gan} if gan else {}),
         },
+        display=display,
         domain=domain,
         metrics=metrics,
         version=__version__,
     )
+
+
+def _told(config: TrainConfig) -> dict[str, Any]:
+    """Return the recipe with files by their names."""
+    told = config.model_dump(mode="json", exclude={"data_root"})
+    told["manifests"] = [path.name for path in config.manifests]
+    if config.features.weights is not None:
+        told["features"]["weights"] = config.features.weights.name
+    return told
 
 
 def _low_voxel_size(

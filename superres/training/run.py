@@ -8,6 +8,7 @@
     feature_net.safetensors the feature network, trained once
     checkpoint.safetensors  where to go on from, until the model is written
     model.safetensors       the finished model
+    model_before_gan.safetensors  after a GAN phase: the model before it, for measurement
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class RunFolder:
     def __init__(self, path: Path, config: TrainConfig) -> None:
         self.path = path
         self.model = path / "model.safetensors"
+        self.before_gan = path / "model_before_gan.safetensors"
         self._checkpoint = path / "checkpoint.safetensors"
         self._metrics = path / "metrics.jsonl"
         text = dump_config(config)
