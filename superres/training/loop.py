@@ -15,7 +15,7 @@ from torch import Tensor
 from superres.config import Phase, TrainConfig
 from superres.datasets.manifest import load_manifests
 from superres.datasets.patches import Source
-from superres.errors import SuperresError
+from superres.errors import InputError, SuperresError
 from superres.modelfile import read_model_header, save_model_file
 from superres.nets import Architecture, choose_device
 from superres.nets.device import autocast
@@ -99,6 +99,12 @@ def train(
         return TrainResult(folder.model, run, steps, seconds, header.metrics, ("already finished",))
     sources, notes = open_split(config, manifests, "train")
     valid, valid_notes = open_split(config, manifests, "val")
+    if not valid and any(phase.trains == "both" for phase in config.phases):
+        raise InputError(
+            f"{', '.join(str(path) for path in config.manifests)}: a phase with a critic is stopped by figures on "
+            "images that are not trained on, and no acquisition has 'split: val'; give some whole specimens or fields "
+            "that split, or preset=balanced"
+        )
     training = Training(config, folder, sources, valid, progress, switcher)
     training.fit(started)
     metrics: Mapping[str, Any] = {}

@@ -141,7 +141,7 @@ class Watch:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the models, for a checkpoint."""
-        both = (("before", self.before), ("best", self.best))
+        both = (("before", self.before), ("best", self.best if self.kept else {}))
         return {f"{prefix}.{name}": value for prefix, weights in both for name, value in weights.items()}
 
     def state(self) -> dict[str, Any]:
@@ -153,6 +153,8 @@ class Watch:
         for prefix, weights in (("before.", self.before), ("best.", self.best)):
             weights |= {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         self.checks, self.kept, self.reason = state["checks"], state["kept"], state["reason"]
+        if not self.kept:
+            self.best = self.before
 
 
 @torch.no_grad()
