@@ -157,7 +157,7 @@ def show_model(model: ModelFile, *, as_json: bool) -> None:
         "trained at": f"voxel size {voxel_size_text(header.voxel_size)}",
         "degradation": ", then ".join(_step_text(step) for step in header.degradation) or "none: real pairs",
         "trained on": trained_on,
-        "training": f"{training.get('steps')} steps, {duration_text(training.get('seconds', 0.0))}" if training else "",
+        "training": _length_text(training) if training else "",
         "phases": _phases_text(training.get("config", {}).get("phases", [])),
         "purpose": FOR_DISPLAY if header.display else "",
         "figures": _figures(header.metrics),
@@ -166,6 +166,11 @@ def show_model(model: ModelFile, *, as_json: bool) -> None:
         "sha256": model.sha256,
     }
     show_facts(str(model.path), facts)
+
+
+def _length_text(training: Mapping[str, Any]) -> str:
+    seconds = training.get("seconds")
+    return f"{training.get('steps')} steps" + ("" if seconds is None else f", {duration_text(seconds)}")
 
 
 def _phases_text(rows: Sequence[Mapping[str, Any]]) -> str:

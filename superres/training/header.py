@@ -21,7 +21,7 @@ def make_header(
     architecture: Architecture,
     *,
     steps: int,
-    seconds: float,
+    seconds: float | None,
     metrics: Mapping[str, Any],
     domain: Mapping[str, Any],
     gan: Mapping[str, Any],
@@ -31,6 +31,8 @@ def make_header(
 
     Parameters
     ----------
+    seconds : float or None
+        Time spent, where a time was the budget. Where steps were, the same training makes the same file.
     gan : mapping
         How a GAN phase went (`superres.training.stopping.Watch.decision`); empty where there was none.
     display : bool
@@ -56,7 +58,7 @@ def make_header(
                 {"id": a.id, "sha256": a.sha256, "licence": a.licence, "credit": a.credit} for a in trained
             ],
             "steps": steps,
-            "seconds": round(seconds, 1),
+            **({} if seconds is None else {"seconds": round(seconds, 1)}),
             # Names, not places: a model should not tell where a lab keeps its data.
             "config": _told(config),
             **({"gan": gan} if gan else {}),

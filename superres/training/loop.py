@@ -95,7 +95,8 @@ def train(
     folder = RunFolder(run, config)
     if folder.finished:
         header = read_model_header(folder.model)
-        steps, seconds = header.training["steps"], header.training["seconds"]
+        seconds = max((record["seconds"] for record in folder.records()), default=0.0)
+        steps = header.training["steps"]
         return TrainResult(folder.model, run, steps, seconds, header.metrics, ("already finished",))
     sources, notes = open_split(config, manifests, "train")
     valid, valid_notes = open_split(config, manifests, "val")
@@ -118,7 +119,7 @@ def train(
             sources,
             training.architecture,
             steps=training.state.step,
-            seconds=training.seconds(started),
+            seconds=None if config.time_budget is None else training.seconds(started),
             metrics=metrics,
             domain=training.domain(),
             gan=training.decision(),
@@ -173,7 +174,24 @@ class Training:
         self.state.resume(folder)
 
     def fit(self, started: float) -> None:
-        """Run the steps that are left."""
+        """Run the steps that are left.
+
+        Raises
+        ------
+        SuperresError
+            When memory does not suffice for a single patch.
+        """
+        try:
+            self._fit(started)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise SuperresError(
+                "out of memory between two steps, where the net is validated or prepared; give a smaller patch.size or "
+                "model.preset"
+            ) from None
+
+    def _fit(self, started: float) -> None:
         state, objective = self.state, self._objective()
         self.record.begin(state.step)
         entered = None
@@ -216,8 +234,9 @@ class Training:
             # image in such smooth things, so they are not asked of it.
             high = state.net.follow(high, low)
         with autocast(self.device):
-            # The last of each group of steps, so that logged steps are among them.
-            due = state.head and state.step % _INTERVAL_EVERY == _INTERVAL_EVERY - 1
+            # The last of each group of steps, so that logged steps are among them. Beside a critic at each: there the
+            # generator's turns may all fall between.
+            due = state.head and (phase.trains == "both" or state.step % _INTERVAL_EVERY == _INTERVAL_EVERY - 1)
             pred, *half_widths = state.net.with_interval(low) if due else (state.net(low),)
         opinion = None
         if phase.trains == "both" and state.adversary is not None:

@@ -97,8 +97,11 @@ def test_no_memory_for_one_patch_is_an_error(
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(UNet, "_features", never)
+    config = make_config(preset="quantitative", phases=())
     with pytest.warns(UserWarning, match="going on with 1"), pytest.raises(SuperresError, match=r"smaller patch\.size"):
-        train(make_config(), tmp_path / "run")
+        train(config, tmp_path / "run")
+    with pytest.raises(SuperresError, match="out of memory between two steps"):
+        train(make_config(), tmp_path / "before_the_first_step")
 
 
 def test_steps_with_gradients_that_are_not_finite_are_counted(
