@@ -6,64 +6,29 @@ The same models are built by the CLI, the plugin and the batch. Nothing here rea
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from superres.errors import ConfigError
+from superres.phases import FeatureConfig as FeatureConfig
+from superres.phases import GanConfig as GanConfig
+from superres.phases import LossConfig as LossConfig
+from superres.phases import OptimiserConfig as OptimiserConfig
+from superres.phases import Phase as Phase
+from superres.phases import Preset, check_phases, fill_in_phases
 from superres.recipe_files import beside, read_yaml, with_degradation
-
-_SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0}
-
-
-def _parse_seconds(value: object) -> object:
-    """Read ``"10min"``, ``"90s"``, ``"1.5h"`` or a number of seconds."""
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*([0-9.]+)\s*(s|sec|min|h)?\s*", value)
-    if match is None:
-        raise ValueError("expected a time such as 90s, 10min or 1.5h")
-    return float(match[1]) * _SECONDS[match[2] or "s"]
-
-
-def _parse_range(value: object) -> object:
-    """Read one number as the range from it to itself."""
-    if isinstance(value, int | float | str):
-        return (value, value)
-    return value
-
-
-def _parse_list(value: object) -> object:
-    """Read one item as a list of one."""
-    return [value] if isinstance(value, str | Path) else value
-
-
-Seconds = Annotated[float, BeforeValidator(_parse_seconds), Field(gt=0)]
-Range = Annotated[tuple[float, float], BeforeValidator(_parse_range)]
-Paths = Annotated[tuple[Path, ...], BeforeValidator(_parse_list)]
-_Share = Annotated[float, Field(ge=0, le=1)]
-_Times = Annotated[int, Field(ge=1, le=16)]
-Factor = tuple[_Times, _Times, _Times]
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")]
-
-
-class Settings(BaseModel):
-    """A frozen group of settings that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @model_validator(mode="after")
-    def _ranges_ascend(self) -> Self:
-        for name, value in self:
-            is_range = isinstance(value, tuple) and len(value) == 2 and all(isinstance(v, float) for v in value)
-            if is_range and value[0] > value[1]:
-                raise ValueError(f"{name}: a range is [smallest, largest], got {list(value)}")
-        return self
-
+from superres.settings import Device as Device
+from superres.settings import Factor as Factor
+from superres.settings import PatchConfig as PatchConfig
+from superres.settings import Paths as Paths
+from superres.settings import Range as Range
+from superres.settings import Seconds as Seconds
+from superres.settings import Settings as Settings
+from superres.settings import Share, parse_range
 
 # --- degradation -----------------------------------------------------------------------------------------------------
 
@@ -79,7 +44,7 @@ class Blur(Settings):
     sigma: Range | None = None
     na: float | None = Field(None, gt=0)
     wavelength: Range | None = None
-    haze: Annotated[tuple[_Share, _Share], BeforeValidator(_parse_range)] = (0.0, 0.0)
+    haze: Annotated[tuple[Share, Share], BeforeValidator(parse_range)] = (0.0, 0.0)
     haze_sigma: Range = (8.0, 8.0)
 
     @model_validator(mode="after")
@@ -161,35 +126,6 @@ class ModelConfig(Settings):
     interval: bool = Field(True, description="predict also how far off each voxel may be; see 'superres calibrate'")
 
 
-class LossConfig(Settings):
-    """Weights of the loss; `frequency` and `feature` are shares of the whole, measured once and then frozen."""
-
-    charbonnier_epsilon: float = Field(1e-3, gt=0)
-    frequency: float = Field(0.05, ge=0, lt=1)
-    feature: float = Field(0.2, ge=0, lt=1)
-    feature_from: float = Field(0.75, ge=0, le=1, description="share of the training after which features count")
-    feature_net_steps: int = Field(200, ge=1, description="steps that train the feature network")
-
-
-class OptimiserConfig(Settings):
-    """AdamW with decoupled weight decay under a one-cycle schedule with inverse momentum."""
-
-    learning_rate: float = Field(1.5e-3, gt=0)
-    weight_decay: float = Field(1e-4, ge=0)
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of the training in which the learning rate rises")
-    momentum: Range = Field((0.85, 0.95), description="lowest (at the peak learning rate) and highest beta1")
-    beta2: float = Field(0.99, gt=0, lt=1)
-    clip: float = Field(1.0, gt=0, description="largest gradient norm")
-    ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are saved")
-
-
-class PatchConfig(Settings):
-    """Size of a training patch in low-resolution voxels, and patches per step."""
-
-    size: int = Field(48, ge=8, description="low-resolution voxels, a multiple of the net's stride")
-    batch: int = Field(8, ge=1)
-
-
 class IntensityRule(Settings):
     """How black and white of a volume are measured: percentiles of its local averages, per channel, never per tile.
 
@@ -214,7 +150,11 @@ class TrainConfig(Settings):
     augment: Augment = Augment()
     patch: PatchConfig = PatchConfig()
     intensity: IntensityRule = IntensityRule()
+    preset: Preset | None = Field(None, description="which phases; default balanced, none where phases are given")
+    phases: tuple[Phase, ...] = ()
     loss: LossConfig = LossConfig()
+    features: FeatureConfig = FeatureConfig()
+    gan: GanConfig = GanConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     steps: int | None = Field(None, ge=1, description="length of the training in steps")
     time_budget: Seconds | None = Field(None, description="length of the training in time; wins over steps")
@@ -222,8 +162,14 @@ class TrainConfig(Settings):
     sample_every: int = Field(200, ge=1)
     checkpoint_every: int = Field(200, ge=1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _written_out(cls, data: Any) -> Any:
+        return fill_in_phases(data) if isinstance(data, dict) else data
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        check_phases(self.phases)
         if self.steps is None and self.time_budget is None:
             raise ValueError("give the length of the training: steps (a number) or time_budget (such as 10min)")
         check_degrade(self.degrade, self.factor)

@@ -18,9 +18,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from superres.errors import MissingFileError, ModelFileError
+from superres.errors import MissingFileError, ModelFileError, OutputWriteError
 
 FORMAT = "superres-model-1"
+FOR_DISPLAY = "for display, not for measurement: a critic (GAN) shaped the model"
+"""What is said of a model whose header has `display`, and of all that it makes."""
+
 _KEY = "superres"
 # What decides the output of a model besides its weights.
 _DECISIVE = (
@@ -63,6 +66,8 @@ class ModelHeader:
         Manifests with hashes, licences and credits, steps, seconds, the whole recipe.
     domain : mapping
         Where the net was right on its training data and near them (`superres.nets.domain`); empty in older models.
+    display : bool
+        Whether a critic shaped the net: its outputs are for display, not for measurement.
     metrics : mapping
         Validation figures beside their baselines.
     calibration : mapping
@@ -84,6 +89,7 @@ class ModelHeader:
     degradation: list[Mapping[str, Any]] = field(default_factory=list)
     training: Mapping[str, Any] = field(default_factory=dict)
     domain: Mapping[str, Any] = field(default_factory=dict)
+    display: bool = False
     metrics: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)
     lineage: list[Mapping[str, Any]] = field(default_factory=list)
@@ -114,13 +120,23 @@ class ModelFile:
 
 
 def save_model_file(path: Path, header: ModelHeader, weights: Mapping[str, NDArray[Any]]) -> None:
-    """Write a model file at once: a reader sees the old file or the new one, never half of it."""
+    """Write a model file at once: a reader sees the old file or the new one, never half of it.
+
+    Raises
+    ------
+    OutputWriteError
+        When it cannot be written; nothing of it is left.
+    """
     # One key: several would be written in random order, and equal models would have different hashes.
     content = {"format": FORMAT, "header": dataclasses.asdict(header)}
     metadata = {_KEY: json.dumps(content, sort_keys=True)}
     partial = path.with_name(path.name + ".partial")
-    save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, partial, metadata=metadata)
-    partial.replace(path)
+    try:
+        save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, partial, metadata=metadata)
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
+        partial.unlink(missing_ok=True)
+        raise OutputWriteError(f"{path}: cannot write the model ({error}); free some space and run again") from None
 
 
 def read_model_header(path: Path) -> ModelHeader:

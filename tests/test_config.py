@@ -53,7 +53,8 @@ train_configs = st.builds(
     degrade=st.lists(noise_steps, max_size=3).map(lambda steps: (*steps, BINNING)),
     augment=st.builds(Augment, flips=st.booleans(), contrast=ranges, rectangle=st.floats(0, 1)),
     intensity=st.builds(IntensityRule, percentiles=ranges, average=st.integers(1, 9)),
-    loss=st.builds(LossConfig, charbonnier_epsilon=st.floats(1e-9, 1.0), feature=st.floats(0, 0.99)),
+    loss=st.builds(LossConfig, charbonnier_epsilon=st.floats(1e-9, 1.0)),
+    preset=st.sampled_from([None, "quantitative", "balanced", "display"]),
     steps=st.none() | st.integers(1, 10**7),
     time_budget=st.floats(1e-3, 1e6),
 )
@@ -188,9 +189,9 @@ def test_a_misspelt_key_inside_a_step_is_named(tmp_path: Path) -> None:
 
 
 def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
-    message = fault(recipe(tmp_path, seed="many", patch={"size": 1}, loss={"feature": 2}))
+    message = fault(recipe(tmp_path, seed="many", patch={"size": 1}, loss={"charbonnier_epsilon": 0}))
     assert "3 wrong settings" in message
-    for where in ("seed", "patch.size", "loss.feature"):
+    for where in ("seed", "patch.size", "loss.charbonnier_epsilon"):
         assert f"  {where}: " in message
     assert "(got 'many')" in message
 

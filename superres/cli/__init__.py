@@ -8,7 +8,7 @@ from superres.cli.application import app
 __all__ = ["app", "calibrate", "convert", "data", "degrade", "info", "main", "train", "upscale"]
 
 # In the order in which a user meets them, not in that of the alphabet.
-_ORDER = ("demo", "info", "train", "upscale", "evaluate", "calibrate", "convert")
+_ORDER = ("demo", "info", "train", "find_lr", "upscale", "evaluate", "calibrate", "convert")
 app.registered_commands.sort(key=lambda command: _ORDER.index(command.callback.__name__ if command.callback else ""))
 
 

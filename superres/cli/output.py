@@ -23,7 +23,7 @@ from superres.cli.progress import figure_text
 if TYPE_CHECKING:
     from superres.inference import UpscaleSummary
     from superres.modelfile import ModelFile
-    from superres.training import TrainResult
+    from superres.training import RateCurve, TrainResult
 
 OUT = Console()
 ERR = Console(stderr=True)
@@ -135,6 +135,8 @@ def bytes_text(number: float) -> str:
 
 def show_model(model: ModelFile, *, as_json: bool) -> None:
     """Print what a model is and where it comes from."""
+    from superres.modelfile import FOR_DISPLAY
+
     header = model.header
     parameters = sum(tensor.size for tensor in model.weights.values())
     if as_json:
@@ -155,7 +157,9 @@ def show_model(model: ModelFile, *, as_json: bool) -> None:
         "trained at": f"voxel size {voxel_size_text(header.voxel_size)}",
         "degradation": ", then ".join(_step_text(step) for step in header.degradation) or "none: real pairs",
         "trained on": trained_on,
-        "training": f"{training.get('steps')} steps, {duration_text(training.get('seconds', 0.0))}" if training else "",
+        "training": _length_text(training) if training else "",
+        "phases": _phases_text(training.get("config", {}).get("phases", [])),
+        "purpose": FOR_DISPLAY if header.display else "",
         "figures": _figures(header.metrics),
         "intervals": header.calibration.get("claim", ""),
         "descends from": ", ".join(str(parent.get("name")) for parent in header.lineage),
@@ -164,6 +168,20 @@ def show_model(model: ModelFile, *, as_json: bool) -> None:
         "identity": f"{model.identity} (weights and settings alone: what stores name, and a resumed run compares)",
     }
     show_facts(str(model.path), facts)
+
+
+def _length_text(training: Mapping[str, Any]) -> str:
+    seconds = training.get("seconds")
+    return f"{training.get('steps')} steps" + ("" if seconds is None else f", {duration_text(seconds)}")
+
+
+def _phases_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Say what a net was asked for, phase by phase."""
+    told = []
+    for row in rows:
+        asked = ", ".join(f"{name} {share:g}" for name, share in row["losses"].items() if share)
+        told.append(f"{row['name']} {row['share']:.0%}" + (f" ({asked})" if asked else ""))
+    return ", then ".join(told)
 
 
 def _step_text(step: Mapping[str, Any]) -> str:
@@ -208,6 +226,20 @@ def show_training(result: TrainResult, *, as_json: bool) -> None:
         "notes": "\n".join(result.notes),
     }
     show_facts("Trained", facts)
+
+
+def show_rates(curve: RateCurve, page: Path, *, as_json: bool) -> None:
+    """Print the learning rate that is proposed, and what to type."""
+    if as_json:
+        found = {"rates": curve.rates.tolist(), "losses": curve.losses.tolist()}
+        print_json(found | {"proposed": curve.proposed, "page": page})
+        return
+    facts = {
+        "proposed": f"{curve.proposed:g}",
+        "to use it": f"superres train ... --set optimiser.learning_rate={curve.proposed:g}",
+        "curve": str(page),
+    }
+    show_facts("Learning rate", facts)
 
 
 def show_upscaled(summaries: Mapping[Path, UpscaleSummary], failures: Mapping[Path, str], *, as_json: bool) -> None:

@@ -42,6 +42,30 @@ def train(
 
 
 @app.command(
+    name="find-lr",
+    epilog=examples("superres find-lr pipelines/em_x4.yaml --out lr.html", "superres find-lr my.yaml --steps 200"),
+)
+def find_lr(
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe, as for 'superres train'.")],
+    out: Annotated[Path, typer.Option(help="HTML page with the curve.")] = Path("learning_rate.html"),
+    steps: Annotated[int, typer.Option(min=20, help="Steps of the short training.")] = 100,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let the learning rate rise in a short training, draw what the loss does, and propose a rate."""
+    with job(STARTS_ANEW) as progress:
+        from superres.config import TrainConfig, load_config
+
+        config = load_config(TrainConfig, recipe, overrides or ())
+        from superres import training
+        from superres.evaluation import rate_page
+
+        curve = training.find_learning_rate(config, steps=steps, progress=progress)
+        rate_page.write(curve.rates, curve.losses, curve.proposed, out, title=config.name)
+    output.show_rates(curve, out, as_json=as_json)
+
+
+@app.command(
     epilog=examples(
         "superres evaluate runs/em --manifest em.yaml --out reports/em",
         "superres evaluate runs/my --manifest my.yaml --out reports/my --set split=test",

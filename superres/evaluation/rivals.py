@@ -10,7 +10,7 @@ from superres.errors import ConfigError
 from superres.modelfile import ModelHeader, read_model_header
 
 _SAME = 1.25  # largest ratio of two budgets that count as the same
-_SETTINGS = ("loss", "augment", "patch")
+_SETTINGS = ("phases", "loss", "augment", "patch")
 
 
 def read_headers(models: Mapping[str, Path], factor: tuple[int, int, int]) -> dict[str, ModelHeader]:

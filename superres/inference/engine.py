@@ -18,6 +18,7 @@ from superres.inference.plan import TilePlan
 from superres.inference.predictor import Predictor, load_model
 from superres.inference.trust import TrustSummary, TrustWriter
 from superres.inference.unit import Channel, Tally, make_channel
+from superres.modelfile import FOR_DISPLAY
 from superres.progress import Progress, ProgressCallback, silent
 from superres.volumes import (
     OutputStore,
@@ -169,6 +170,7 @@ def _layout(
         "intensity": [
             {"channel": job.index, "black": job.intensity.black, "white": job.intensity.white} for job in jobs
         ],
+        **({"purpose": FOR_DISPLAY} if predictor.header.display else {}),
         "guard": _guard_record(config, jobs),
         # Names, not places: a store should read the same wherever it was made.
         "config": config.model_dump(mode="json", exclude={"overwrite", "device", "trust"})
@@ -223,6 +225,8 @@ def _tile_events(plan: TilePlan, store: OutputStore, todo: list[Unit], progress:
 
 def _warnings(volume: Volume, predictor: Predictor, tally: Tally, dtype: str) -> tuple[str, ...]:
     found = []
+    if predictor.header.display:
+        found.append(f"this output is {FOR_DISPLAY}")
     if tally.not_finite:
         found.append(f"{tally.not_finite} voxels of {volume.source} are NaN or infinite and stay so in the output")
     if tally.clipped:

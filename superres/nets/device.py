@@ -27,6 +27,10 @@ def choose_device(name: str) -> torch.device:
     """
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise SuperresError(f"device {name}: no CUDA GPU is available to torch {torch.__version__}; use device=cpu")
+    if name.startswith("cuda:") and int(name.removeprefix("cuda:")) >= (count := torch.cuda.device_count()):
+        raise SuperresError(f"device {name}: this machine has {count}, counted from 0; use device=cuda:{count - 1}")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise SuperresError(f"device mps: no Apple GPU is available to torch {torch.__version__}; use device=cpu")
     if name != "auto":
         return torch.device(name)
     if torch.cuda.is_available():

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from superres.config import OptimiserConfig
-from superres.nets import FeatureNet, place
+from superres.nets import FeatureNet
 from superres.nets.resample import gaussian_taps, separable
 from superres.progress import Progress, ProgressCallback
 from superres.training.schedule import one_cycle
@@ -18,10 +18,10 @@ from superres.training.schedule import one_cycle
 # Ranges of what is applied, in high-resolution voxels and normalised intensity.
 _LARGEST_SIGMA = 3.0
 _LARGEST_NOISE = 0.2
-_LARGEST_PATCH = 96
 
 
 def train_feature_net(
+    net: FeatureNet,
     sharp: Callable[[int], Tensor],
     *,
     steps: int,
@@ -29,13 +29,15 @@ def train_feature_net(
     seed: int,
     device: torch.device,
     progress: ProgressCallback,
-) -> FeatureNet:
-    """Train a feature network and freeze it.
+) -> None:
+    """Train a feature network.
 
     Parameters
     ----------
+    net : FeatureNet
+        Trained in place.
     sharp : callable
-        Step number to sharp patches, float32, (n, 1, y, x), normalised intensity, on the device.
+        Number to sharp patches, float32, (n, 1, y, x), normalised intensity, on the device.
     steps : int
         Steps of AdamW under a one-cycle schedule at 1e-3.
     seconds : float or None
@@ -43,9 +45,6 @@ def train_feature_net(
     seed : int
         The same seed and patches give the same network.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = place(FeatureNet(), device)
     schedule = OptimiserConfig(learning_rate=1e-3)
     optimiser = torch.optim.AdamW(net.parameters())
     started, step, share = time.monotonic(), 0, 0.0
@@ -53,7 +52,7 @@ def train_feature_net(
         for group in optimiser.param_groups:
             group["lr"], _ = one_cycle(share, schedule)
         generator = Generator(device).manual_seed((seed << 20) + step)
-        damaged, applied = _damage(sharp(step)[..., :_LARGEST_PATCH, :_LARGEST_PATCH], generator)
+        damaged, applied = _damage(sharp(step), generator)
         loss = F.smooth_l1_loss(net(damaged), applied)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -63,8 +62,6 @@ def train_feature_net(
         share = max(step / steps, 0.0 if seconds is None else (time.monotonic() - started) / seconds)
         values = {"loss": float(loss.detach())}
         progress(Progress("feature network", min(share, 1.0) * steps, steps, "steps", values=values))
-    net.calibrate(torch.cat([sharp(step)[..., :_LARGEST_PATCH, :_LARGEST_PATCH] for step in range(8)]))
-    return net.eval().requires_grad_(False)
 
 
 def _damage(sharp: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:

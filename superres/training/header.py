@@ -21,11 +21,23 @@ def make_header(
     architecture: Architecture,
     *,
     steps: int,
-    seconds: float,
+    seconds: float | None,
     metrics: Mapping[str, Any],
     domain: Mapping[str, Any],
+    gan: Mapping[str, Any],
+    display: bool,
 ) -> ModelHeader:
-    """Say what a model is, what it was trained on, and how well it did on validation."""
+    """Say what a model is, what it was trained on, and how well it did on validation.
+
+    Parameters
+    ----------
+    seconds : float or None
+        Time spent, where a time was the budget. Where steps were, the same training makes the same file.
+    gan : mapping
+        How a GAN phase went (`superres.training.stopping.Watch.decision`); empty where there was none.
+    display : bool
+        Whether a critic shaped the model.
+    """
     from superres import __version__
 
     radius, stride = architecture.receptive_radius, architecture.stride
@@ -46,15 +58,25 @@ def make_header(
                 {"id": a.id, "sha256": a.sha256, "licence": a.licence, "credit": a.credit} for a in trained
             ],
             "steps": steps,
-            "seconds": round(seconds, 1),
+            **({} if seconds is None else {"seconds": round(seconds, 1)}),
             # Names, not places: a model should not tell where a lab keeps its data.
-            "config": config.model_dump(mode="json", exclude={"data_root"})
-            | {"manifests": [path.name for path in config.manifests]},
+            "config": _told(config),
+            **({"gan": gan} if gan else {}),
         },
+        display=display,
         domain=domain,
         metrics=metrics,
         version=__version__,
     )
+
+
+def _told(config: TrainConfig) -> dict[str, Any]:
+    """Return the recipe with files by their names."""
+    told = config.model_dump(mode="json", exclude={"data_root"})
+    told["manifests"] = [path.name for path in config.manifests]
+    if config.features.weights is not None:
+        told["features"]["weights"] = config.features.weights.name
+    return told
 
 
 def _low_voxel_size(

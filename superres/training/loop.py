@@ -3,40 +3,38 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from superres.config import Augment, TrainConfig
-from superres.datasets.manifest import Manifest, load_manifests
-from superres.datasets.patches import Batch, PatchSampler, Source, open_sources
-from superres.degrade import augment_range, degrade, own_range
-from superres.degrade.chain import middle
+from superres.config import Phase, TrainConfig
+from superres.datasets.manifest import load_manifests
+from superres.datasets.patches import Source
+from superres.errors import InputError, SuperresError
 from superres.modelfile import read_model_header, save_model_file
-from superres.nets import Architecture, FeatureNet, UNet, choose_device, place
+from superres.nets import Architecture, choose_device
 from superres.nets.device import autocast
-from superres.progress import Progress, ProgressCallback, silent
+from superres.progress import ProgressCallback, silent
 from superres.training import losses
+from superres.training.adversarial import Switcher
 from superres.training.domain import measure_domain
-from superres.training.feature_training import train_feature_net
+from superres.training.feature_nets import compares_features, feature_net
 from superres.training.header import make_header
-from superres.training.run import RunFolder, optimiser_tensors, restore_optimiser, to_numpy
-from superres.training.schedule import one_cycle
+from superres.training.material import Material, open_split
+from superres.training.memory import is_out_of_memory
+from superres.training.objective import Objective, window_of
+from superres.training.record import Record, validate
+from superres.training.run import RunFolder, to_numpy
+from superres.training.state import State
+from superres.training.walk import Walk
 
-_LOG_EVERY = 20
-_VALIDATION_IMAGES = 4  # per acquisition
 # Part of a time budget that is kept for the last validation and for writing the model.
 _RESERVE = 0.02
-# Largest part of a time budget that trains the feature network.
-_FEATURE_NET_SHARE = 0.05
-# Features are compared on a window of this many high-resolution voxels, another one at every step: they cost more than
-# the generator itself, and a quarter of a patch says as much about its texture.
-_FEATURE_WINDOW = 96
 # The interval head learns at every second step: at each one it would take 14 to 23 % of the time of the smallest nets.
 _INTERVAL_EVERY = 2
 
@@ -50,13 +48,13 @@ class TrainResult:
     model, run : Path
         The model file and the run folder.
     steps : int
-        Steps of the generator.
+        Steps of the generator and the critic.
     seconds : float
         Time spent, over all sessions of the run.
     metrics : mapping
         Validation figures: PSNR of the model and of cubic interpolation, in dB, per acquisition and mean.
     notes : tuple of str
-        What a person should know: images left out, steps skipped.
+        What a person should know: images left out, steps skipped, how a GAN phase ended.
     """
 
     model: Path
@@ -67,7 +65,9 @@ class TrainResult:
     notes: tuple[str, ...]
 
 
-def train(config: TrainConfig, run: Path, *, progress: ProgressCallback = silent) -> TrainResult:
+def train(
+    config: TrainConfig, run: Path, *, progress: ProgressCallback = silent, switcher: Switcher | None = None
+) -> TrainResult:
     """Train a model, or go on with a training that was stopped.
 
     Parameters
@@ -79,6 +79,9 @@ def train(config: TrainConfig, run: Path, *, progress: ProgressCallback = silent
         is the same, parameter for parameter, as without the interruption.
     progress : callable
         Receives an event per step.
+    switcher : callable, optional
+        In phases that train both: whose turn it is (`superres.training.adversarial.Switcher`), in the place of the
+        recipe's ``gan.switcher``. It must be given again when the run is resumed.
 
     Raises
     ------
@@ -92,46 +95,58 @@ def train(config: TrainConfig, run: Path, *, progress: ProgressCallback = silent
     folder = RunFolder(run, config)
     if folder.finished:
         header = read_model_header(folder.model)
-        return TrainResult(
-            folder.model,
-            run,
-            header.training["steps"],
-            header.training["seconds"],
-            header.metrics,
-            ("already finished",),
+        seconds = max((record["seconds"] for record in folder.records()), default=0.0)
+        steps = header.training["steps"]
+        return TrainResult(folder.model, run, steps, seconds, header.metrics, ("already finished",))
+    sources, notes = open_split(config, manifests, "train")
+    valid, valid_notes = open_split(config, manifests, "val")
+    if not valid and any(phase.trains == "both" for phase in config.phases):
+        raise InputError(
+            f"{', '.join(str(path) for path in config.manifests)}: a phase with a critic is stopped by figures on "
+            "images that are not trained on, and no acquisition has 'split: val'; give some whole specimens or fields "
+            "that split, or preset=balanced"
         )
-    sources, notes = _open(config, manifests, "train")
-    valid, valid_notes = _open(config, manifests, "val")
-    session = _Session(config, folder, sources, valid, progress)
-    skipped = session.fit(started)
-    metrics = session.validate()
-    notes += valid_notes + ([f"{skipped} steps with non-finite gradients were skipped"] if skipped else [])
-    domain = session.domain()
-    seconds = session.seconds(started)
-    header = make_header(
-        config,
-        manifests,
-        session.sources,
-        session.architecture,
-        steps=session.step,
-        seconds=seconds,
-        metrics=metrics,
-        domain=domain,
-    )
-    save_model_file(folder.model, header, to_numpy(session.ema.state_dict()))
+    training = Training(config, folder, sources, valid, progress, switcher)
+    training.fit(started)
+    metrics: Mapping[str, Any] = {}
+    for path, weights, display in training.models():
+        net = training.state.ema
+        net.load_state_dict(weights)
+        metrics = validate(net, training.material)
+        header = make_header(
+            config,
+            manifests,
+            sources,
+            training.architecture,
+            steps=training.state.step,
+            seconds=None if config.time_budget is None else training.seconds(started),
+            metrics=metrics,
+            domain=training.domain(),
+            gan=training.decision(),
+            display=display,
+        )
+        save_model_file(path, header, to_numpy(net.state_dict()))
     folder.clear_checkpoint()
-    return TrainResult(folder.model, run, session.step, seconds, metrics, tuple(notes))
+    notes += valid_notes + training.notes()
+    return TrainResult(folder.model, run, training.state.step, training.seconds(started), metrics, tuple(notes))
 
 
-def _open(config: TrainConfig, manifests: tuple[Manifest, ...], split: str) -> tuple[list[Source], list[str]]:
-    acquisitions = [item for manifest in manifests for item in manifest.of_split(split)]
-    if split == "val" and not acquisitions:
-        return [], ["the manifests hold no acquisition of the split val: nothing was validated"]
-    return open_sources(acquisitions, factor=config.factor, rule=config.intensity)
+class Training:
+    """One training between its first and its last step.
 
-
-class _Session:
-    """The state of one training: net, averaged net, optimiser, step, coefficients."""
+    Parameters
+    ----------
+    config : TrainConfig
+        Everything that decides it.
+    folder : RunFolder
+        Where checkpoints, figures and helper networks are.
+    sources, valid : list of Source
+        Images to learn from, and to validate on.
+    progress : callable
+        Receives an event per step.
+    switcher : callable, optional
+        As in `train`.
+    """
 
     def __init__(
         self,
@@ -139,87 +154,175 @@ class _Session:
         folder: RunFolder,
         sources: list[Source],
         valid: list[Source],
-        progress: ProgressCallback,
+        progress: ProgressCallback = silent,
+        switcher: Switcher | None = None,
     ) -> None:
         self.config = config
         self.folder = folder
         self.progress = progress
-        self.device = choose_device(config.device)
         self.architecture = Architecture.of_preset(
             config.model.preset,
             factor=config.factor,
             consistency_sigma=config.model.consistency_sigma,
             interval=config.model.interval,
         )
-        torch.manual_seed(config.seed)
-        self.net = place(UNet(self.architecture), self.device)
-        self.ema = place(UNet(self.architecture), self.device).eval()
-        self.ema.load_state_dict(self.net.state_dict())
-        self.parameters = self.net.main_parameters()
-        self.head = [] if self.net.interval_head is None else list(self.net.interval_head.parameters())
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in self.parameters if p.ndim > 1]},
-            {"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        groups += [{"params": self.head, "weight_decay": 0.0}] if self.head else []
-        self.optimiser = torch.optim.AdamW(
-            groups,
-            lr=config.optimiser.learning_rate,
-            betas=(config.optimiser.momentum[1], config.optimiser.beta2),
-            weight_decay=config.optimiser.weight_decay,
-        )
-        self.sources = sources
-        self.sampler = self._sampler(sources, config.augment)
-        self.validation = self._sampler(valid, None).crops(_VALIDATION_IMAGES) if valid else None
-        self.validation_names = _names(valid)
-        self.step, self.spent, self.skipped = 0, 0.0, 0
-        self.first, self.began = 0, time.monotonic()
-        self.coefficients: dict[str, float] = {}
-        self._resume()
+        self.device = choose_device(config.device)
+        self.material = Material(config, self.architecture.stride, self.device, sources, valid)
+        self.walk = Walk(config.phases, config.optimiser)
+        self.record = Record(config, folder, self.material, progress)
+        self.state = State(config, self.architecture, self.material, switcher)
+        self.state.resume(folder)
 
-    def fit(self, started: float) -> int:
-        """Run the steps that are left; return how many were skipped for non-finite gradients."""
-        features = self._feature_net() if self.config.loss.feature > 0 and self.config.loss.feature_from < 1 else None
-        self.first, self.began = self.step, time.monotonic()
-        while (share := self._share(started)) < 1:
-            rate, momentum = one_cycle(share, self.config.optimiser)
-            for group in self.optimiser.param_groups:
+    def fit(self, started: float) -> None:
+        """Run the steps that are left.
+
+        Raises
+        ------
+        SuperresError
+            When memory does not suffice for a single patch.
+        """
+        try:
+            self._fit(started)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise SuperresError(
+                "out of memory between two steps, where the net is validated or prepared; give a smaller patch.size or "
+                "model.preset"
+            ) from None
+
+    def _fit(self, started: float) -> None:
+        state, objective = self.state, self._objective()
+        self.record.begin(state.step)
+        entered = None
+        while (share := self._share(started)) < 1 and not self._turned(share):
+            phase = self.walk.at(share)
+            if phase is not entered:
+                self.material.enter(phase)
+                state.enter(phase)
+                entered = phase
+            rate, momentum = self.walk.rate(share)
+            for group in state.optimiser.param_groups:
                 group["lr"], group["betas"] = rate, (momentum, self.config.optimiser.beta2)
-            low, high = self._pairs(self.sampler.draw(self.step, self.config.patch.batch), augmented=True)
-            terms = self._loss(low, high, features if share >= self.config.loss.feature_from else None)
-            self._update(terms["loss"], terms.get("interval"))
-            self.step += 1
-            self._report(share, rate, terms, started)
-        self._announce(1.0, {})
-        return self.skipped
+            terms = self._step(phase, objective)
+            state.step += 1
+            self.record.step(state.step, phase, share, self.seconds(started), rate, terms, state.ema)
+            if state.step % self.config.checkpoint_every == 0:
+                state.save(self.folder, self.seconds(started))
+        self.record.announce(state.step, 1.0, {})
+
+    def _step(self, phase: Phase, objective: Objective) -> dict[str, Tensor]:
+        """Let the generator or the critic learn once; with half as many patches where memory does not suffice."""
+        while True:
+            batch = self._batch(phase)
+            try:
+                low, high = self.material.pairs(self.state.step, batch)
+                critic = self.state.adversary is not None and (
+                    phase.trains == "critic" or (phase.trains == "both" and self.state.adversary.turn() == "critic")
+                )
+                return self._criticise(low, high) if critic else self._learn(phase, objective, low, high)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            self._halve(batch)
+
+    def _learn(self, phase: Phase, objective: Objective, low: Tensor, high: Tensor) -> dict[str, Tensor]:
+        """Let the generator learn."""
+        state = self.state
+        if self.material.recorded:
+            # Lamps drift and dyes fade between two recordings. The net's last layer makes the result follow the low
+            # image in such smooth things, so they are not asked of it.
+            high = state.net.follow(high, low)
+        with autocast(self.device):
+            # The last of each group of steps, so that logged steps are among them. Beside a critic at each: there the
+            # generator's turns may all fall between.
+            due = state.head and (phase.trains == "both" or state.step % _INTERVAL_EVERY == _INTERVAL_EVERY - 1)
+            pred, *half_widths = state.net.with_interval(low) if due else (state.net(low),)
+        opinion = None
+        if phase.trains == "both" and state.adversary is not None:
+            opinion = state.adversary.opinion(pred, high, state.net.interpolate(low))
+        terms = objective.terms(phase, state.step, pred, high, adversarial=opinion)
+        interval = losses.interval(high, pred, half_widths[0], half_widths[1]) if half_widths else None
+        state.update(terms["loss"], interval, phase)
+        state.shares.observe({name: value for name, value in terms.items() if name != "loss"})
+        return terms if interval is None else terms | {"interval": interval}
 
     @torch.no_grad()
-    def validate(self) -> dict[str, Any]:
-        """Return PSNR of the averaged net and of cubic interpolation on the validation crops, per acquisition."""
-        if self.validation is None:
-            return {}
-        low, high = self._pairs(self.validation, augmented=False)
-        errors = {"psnr": self.ema(low) - high, "psnr_bicubic": self.ema.interpolate(low) - high}
-        scale = self.validation.scale.to(self.device)
-        figures: dict[str, Any] = {}
-        for name, error in errors.items():
-            # On the grey scale of the acquisition, so that the figure does not depend on the measured intensities.
-            squares = ((error / scale) ** 2).mean(dim=(1, 2, 3))
-            psnr = -10 * torch.log10(squares.clamp_min(1e-12))
-            means = {
-                key: float(psnr[[n == key for n in self.validation_names]].mean()) for key in self.validation_names
-            }
-            figures[name] = sum(means.values()) / len(means)
-            figures[f"{name}_per_acquisition"] = means
-        return figures
+    def _imagined(self, low: Tensor) -> Tensor:
+        with autocast(self.device):
+            pred: Tensor = self.state.ema(low)
+        return pred
+
+    def _criticise(self, low: Tensor, high: Tensor) -> dict[str, Tensor]:
+        """Let the critic learn on what the generator makes."""
+        assert self.state.adversary is not None
+        if self.material.recorded:
+            high = self.state.net.follow(high, low)
+        return self.state.adversary.learn(self._imagined(low), high, self.state.net.interpolate(low))
+
+    def _turned(self, share: float) -> bool:
+        """Check a GAN phase where it is time to; return whether it must end."""
+        watch, state = self.state.watch, self.state
+        if watch is None or self.walk.at(share).trains != "both":
+            return False
+        if not watch.begun:
+            # The averaged net is the model so far, and it is what goes on.
+            state.net.load_state_dict(state.ema.state_dict())
+        if watch.due(self.walk.progress(share)):
+            watch.check(state.ema, state.step)
+        return bool(watch.reason)
+
+    def _halve(self, batch: int) -> None:
+        if batch == 1:
+            raise SuperresError(
+                f"out of memory with one patch of {self.config.patch.size} voxels; give a smaller patch.size or "
+                "model.preset"
+            )
+        self.state.halvings += 1
+        self.state.optimiser.zero_grad(set_to_none=True)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        warnings.warn(
+            f"out of memory at step {self.state.step + 1}: going on with {batch // 2} patches per step in the place of "
+            f"{batch}; patch.batch={batch // 2} says so from the start",
+            stacklevel=2,
+        )
+
+    def models(self) -> list[tuple[Path, dict[str, Tensor], bool]]:
+        """Return what is to be written: path, weights, and whether a critic shaped them; the training's model last."""
+        state, watch = self.state, self.state.watch
+        if watch is None or not watch.begun:
+            return [(self.folder.model, state.ema.state_dict(), False)]
+        if not watch.reason:
+            watch.check(state.ema, state.step)
+        if watch.kept == 0:
+            return [(self.folder.model, watch.before, False)]
+        return [(self.folder.before_gan, watch.before, False), (self.folder.model, watch.best, True)]
+
+    def decision(self) -> dict[str, Any]:
+        """Return what is to be told of a GAN phase; empty where there was none."""
+        watch = self.state.watch
+        return watch.decision() if watch is not None and watch.begun else {}
+
+    def notes(self) -> list[str]:
+        """Return what a person should know of how it went."""
+        state, watch = self.state, self.state.watch
+        found = self.material.small_images()
+        if state.skipped:
+            found.append(f"{state.skipped} steps with non-finite gradients were skipped")
+        if state.halvings:
+            found.append(f"memory did not suffice: {self._batch(self.config.phases[-1])} patches per step in the end")
+        if watch is not None and watch.begun:
+            found.append(watch.ended())
+        return found
 
     def domain(self) -> dict[str, Any]:
         """Return where the averaged net is right, for the guard (`superres.nets.domain`)."""
         budget = self.config.time_budget
         found = measure_domain(
-            self.ema,
-            lambda number: self.sampler.draw((1 << 41) + number, self.config.patch.batch),
-            lambda batch, number: self._pairs(batch, augmented=True, number=number),
+            self.state.ema,
+            self.material.domain_batch,
+            lambda batch, number: self.material.domain_pairs(self.state.step, batch, number),
             self.config,
             self.device,
             seconds=None if budget is None else _RESERVE / 2 * budget,
@@ -228,173 +331,21 @@ class _Session:
 
     def seconds(self, started: float) -> float:
         """Return the time spent, earlier sessions included."""
-        return self.spent + time.monotonic() - started
+        return self.state.seconds + time.monotonic() - started
 
     def _share(self, started: float) -> float:
         if self.config.time_budget is not None:
             return self.seconds(started) / (self.config.time_budget * (1 - _RESERVE))
         assert self.config.steps is not None
-        return self.step / self.config.steps
+        return self.state.step / self.config.steps
 
-    def _sampler(self, sources: list[Source], augment: Augment | None) -> PatchSampler:
-        size = -(-self.config.patch.size // self.architecture.stride) * self.architecture.stride
-        return PatchSampler(sources, factor=self.config.factor, size=size, seed=self.config.seed, augment=augment)
+    def _batch(self, phase: Phase) -> int:
+        return max(1, (phase.batch or self.config.patch.batch) >> self.state.halvings)
 
-    def _pairs(self, batch: Batch, *, augmented: bool, number: int = 0) -> tuple[Tensor, Tensor]:
-        """Return low and high patches as the net sees them: augmented, degraded, normalised."""
-        seed = (self.config.seed << 32) + (self.step + 1 + number if augmented else 0)
-        generator = Generator(self.device).manual_seed(seed)
-        high = batch.high.to(self.device)
-        low = None if batch.low is None else batch.low.to(self.device)
-        scale, shift = batch.scale.to(self.device), batch.shift.to(self.device)
-        if augmented:
-            limits = {"black": -shift / scale, "white": (1 - shift) / scale}
-            high, low = augment_range(high, low, self.config.augment, generator, **limits)
-            scale, shift = own_range(high, scale, shift, self.config, generator)
-        if low is None:
-            low = degrade(
-                high,
-                self.config.degrade if augmented else middle(self.config.degrade),
-                factor=self.config.factor,
-                generator=generator,
-                voxel_sizes=batch.voxel_sizes,
-            )
-        return (low * scale + shift).contiguous(memory_format=torch.channels_last), high * scale + shift
-
-    def _loss(self, low: Tensor, high: Tensor, features: FeatureNet | None) -> dict[str, Tensor]:
-        """Return the loss and its terms; shares are measured on first use and then frozen."""
-        config = self.config.loss
-        if self.sources[0].low is not None:
-            # Lamps drift and dyes fade between two recordings. The net's last layer makes the result follow the low
-            # image in such smooth things, so they are not asked of it.
-            high = self.net.follow(high, low)
-        with autocast(self.device):
-            # The last of each group of steps, so that logged steps are among them.
-            due = self.head and self.step % _INTERVAL_EVERY == _INTERVAL_EVERY - 1
-            pred, *half_widths = self.net.with_interval(low) if due else (self.net(low),)
-        terms = {"charbonnier": losses.charbonnier(pred, high, config.charbonnier_epsilon)}
-        total = terms["charbonnier"]
-        if config.frequency > 0:
-            terms["frequency"] = losses.frequency(pred, high)
-            total = (
-                total + self._coefficient("frequency", config.frequency, terms["frequency"], total) * terms["frequency"]
-            )
-        if features is not None:
-            with autocast(self.device):
-                terms["feature"] = losses.feature(self._window(pred), self._window(high), features)
-            total = total + self._coefficient("feature", config.feature, terms["feature"], total) * terms["feature"]
-        if half_widths:
-            below, above = half_widths
-            terms["interval"] = losses.interval(high, pred, below, above)
-        return {"loss": total, **terms}
-
-    def _window(self, image: Tensor) -> Tensor:
-        random = np.random.default_rng([self.config.seed, self.step, 1])
-        y, x = (int(random.integers(max(1, n - _FEATURE_WINDOW + 1))) for n in image.shape[2:])
-        return image[:, :, y : y + _FEATURE_WINDOW, x : x + _FEATURE_WINDOW]
-
-    def _coefficient(self, name: str, share: float, term: Tensor, rest: Tensor) -> float:
-        if name not in self.coefficients:
-            self.coefficients[name] = losses.coefficient_for_share(share, term, rest)
-        return self.coefficients[name]
-
-    def _update(self, loss: Tensor, interval: Tensor | None) -> None:
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.optimiser.clip)
-        if not torch.isfinite(norm):
-            self.skipped += 1
-            return
-        if interval is not None:
-            self._update_head(interval)
-        self.optimiser.step()
-        # Warm-started, so that a short training does not average over its beginning.
-        decay = min(self.config.optimiser.ema, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for averaged, current in zip(self.ema.parameters(), self.net.parameters(), strict=True):
-                averaged.lerp_(current, 1 - decay)
-
-    def _update_head(self, interval: Tensor) -> None:
-        """Give the interval head its gradient, clipped on its own: the net is trained as it would be without it."""
-        interval.backward()  # type: ignore[no-untyped-call]
-        if not torch.isfinite(torch.nn.utils.clip_grad_norm_(self.head, self.config.optimiser.clip)):
-            for parameter in self.head:
-                parameter.grad = None
-
-    def _report(self, share: float, rate: float, terms: dict[str, Tensor], started: float) -> None:
-        config, validated = self.config, {}
-        if self.step % config.validate_every == 0:
-            validated = {k: v for k, v in self.validate().items() if isinstance(v, float)}
-        if self.step % _LOG_EVERY == 0 or validated:
-            values = {name: round(float(term.detach()), 6) for name, term in terms.items()} | validated
-            seconds = round(self.seconds(started), 2)
-            self.folder.log({"step": self.step, "seconds": seconds, "learning_rate": rate, **values})
-            self._announce(share, values | {"steps/s": (self.step - self.first) / (time.monotonic() - self.began)})
-        if self.step % config.sample_every == 0:
-            self._sample()
-        if self.step % config.checkpoint_every == 0:
-            self._checkpoint(started)
-
-    def _announce(self, share: float, values: Mapping[str, float]) -> None:
-        done, total, unit = float(self.step), float(self.config.steps or 0), "steps"
-        if self.config.time_budget is not None:
-            done, total, unit = min(share, 1.0) * self.config.time_budget, self.config.time_budget, "s"
-        self.progress(Progress("train", done, total, unit, f"step {self.step}", values))
-
-    @torch.no_grad()
-    def _sample(self) -> None:
-        if self.validation is None:
-            return
-        low, high = (tensor[:3] for tensor in self._pairs(self.validation, augmented=False))
-        nearest = torch.nn.functional.interpolate(low, size=high.shape[-2:], mode="nearest")
-        panels = [nearest, self.ema.interpolate(low), self.ema(low), high]
-        self.folder.save_sample(self.step, [panel.cpu() for panel in panels])
-
-    def _checkpoint(self, started: float) -> None:
-        tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
-        tensors |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
-        tensors |= optimiser_tensors(self.optimiser)
-        state = {"step": self.step, "seconds": self.seconds(started), "skipped": self.skipped}
-        self.folder.save_checkpoint(tensors, state | {"coefficients": self.coefficients})
-
-    def _resume(self) -> None:
-        found = self.folder.load_checkpoint()
-        if found is None:
-            return
-        tensors, state = found
-        for prefix, net in (("net.", self.net), ("ema.", self.ema)):
-            net.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-        restore_optimiser(self.optimiser, tensors)
-        self.step, self.spent, self.skipped = state["step"], state["seconds"], state["skipped"]
-        self.coefficients = state["coefficients"]
-
-    def _feature_net(self) -> FeatureNet:
-        known = self.folder.load_net("feature_net")
-        if known is not None:
-            net = place(FeatureNet(), self.device)
-            net.load_state_dict(known)
-            return net.eval().requires_grad_(False)
-
-        def sharp(step: int) -> Tensor:
-            batch = self.sampler.draw((1 << 40) + step, self.config.patch.batch)
-            return (batch.high * batch.scale + batch.shift).to(self.device)
-
-        net = train_feature_net(
-            sharp,
-            steps=self.config.loss.feature_net_steps,
-            seconds=None if self.config.time_budget is None else _FEATURE_NET_SHARE * self.config.time_budget,
-            seed=self.config.seed,
-            device=self.device,
-            progress=self.progress,
-        )
-        self.folder.save_net("feature_net", net)
-        return net
-
-
-def _names(sources: list[Source]) -> list[str]:
-    """Return the acquisition of each validation crop, in the order in which `PatchSampler.crops` gives them."""
-    counts: dict[str, int] = {}
-    for source in sources:
-        planes = source.high.shape[0] * source.high.shape[2]
-        counts[source.acquisition] = counts.get(source.acquisition, 0) + planes
-    return [name for name, count in counts.items() for _ in range(min(count, _VALIDATION_IMAGES))]
+    def _objective(self) -> Objective:
+        config = self.config
+        features = feature_net(config, self.folder, self.material, self.device, self.progress)
+        if features is None:
+            return Objective(config, None, 0, self.state.shares)
+        side = min(phase.patch or config.patch.size for phase in config.phases if compares_features(phase))
+        return Objective(config, features, window_of(self.state.net, features, side), self.state.shares)

@@ -1,11 +1,13 @@
-"""Loss terms on normalised intensities, and the rule that weighs them by their share of the whole."""
+"""Loss terms on normalised intensities."""
 
 from __future__ import annotations
+
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
 
-from superres.nets import FeatureNet
+from superres.nets.features import Features
 
 
 def charbonnier(pred: Tensor, high: Tensor, epsilon: float) -> Tensor:
@@ -20,12 +22,43 @@ def frequency(pred: Tensor, high: Tensor) -> Tensor:
     return torch.sqrt(spectrum.real**2 + spectrum.imag**2 + 1e-12).mean()
 
 
-def feature(pred: Tensor, high: Tensor, net: FeatureNet) -> Tensor:
-    """Return the mean L1 distance between the activations of prediction and truth, equal weight per stage."""
+def perceptual(
+    pred: Tensor, high: Tensor, net: Features, weights: Sequence[float], wanted: Collection[str]
+) -> dict[str, Tensor]:
+    """Return the distances between prediction and truth as a network sees them.
+
+    ``feature`` is the mean L1 distance between activations, ``gram`` that between the Gram matrices of each layer
+    (Gatys et al. 2015, arXiv 1508.06576): how often features occur together, no matter where. Gram matrices are
+    compared relative to the size of truth's, so that large layers do not outweigh the others.
+
+    Parameters
+    ----------
+    weights : sequence of float
+        One per layer; empty for equal ones.
+    wanted : collection of str
+        Which of both.
+    """
     with torch.no_grad():
-        wanted = net.features(high)
-    distances = [(a - b).abs().mean() for a, b in zip(net.features(pred), wanted, strict=True)]
-    return torch.stack(distances).mean()
+        truth = net.features(high)
+    made = net.features(pred)
+    shares = torch.tensor(weights or [1.0] * len(made), device=pred.device)
+    shares = shares / shares.sum()
+    found = {}
+    if "feature" in wanted:
+        found["feature"] = (
+            torch.stack([(a - b).abs().mean() for a, b in zip(made, truth, strict=True)]) * shares
+        ).sum()
+    if "gram" in wanted:
+        pairs = [(_gram(a), _gram(b)) for a, b in zip(made, truth, strict=True)]
+        distances = [(a - b).abs().mean() / b.abs().mean().clamp_min(1e-12) for a, b in pairs]
+        found["gram"] = (torch.stack(distances) * shares).sum()
+    return found
+
+
+def _gram(activation: Tensor) -> Tensor:
+    """Return the mean products of every two channels, (n, c, c)."""
+    flat = activation.float().flatten(2)
+    return flat @ flat.transpose(1, 2) / flat.shape[2]
 
 
 def pinball(value: Tensor, quantile: Tensor, level: float) -> Tensor:
@@ -44,9 +77,3 @@ def interval(high: Tensor, pred: Tensor, below: Tensor, above: Tensor, level: fl
     """
     residual, tail = high - pred.detach(), (1 - level) / 2
     return pinball(residual, -below, tail) + pinball(residual, above, 1 - tail)
-
-
-def coefficient_for_share(share: float, term: Tensor, rest: Tensor) -> float:
-    """Return the factor that makes `term` this share of ``rest + factor * term``."""
-    value = float(term.detach())
-    return share / (1 - share) * float(rest.detach()) / value if value > 0 else 0.0

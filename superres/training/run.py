@@ -8,6 +8,7 @@
     feature_net.safetensors the feature network, trained once
     checkpoint.safetensors  where to go on from, until the model is written
     model.safetensors       the finished model
+    model_before_gan.safetensors  after a GAN phase: the model before it, for measurement
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 import imageio.v3 as imageio
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -47,6 +48,7 @@ class RunFolder:
     def __init__(self, path: Path, config: TrainConfig) -> None:
         self.path = path
         self.model = path / "model.safetensors"
+        self.before_gan = path / "model_before_gan.safetensors"
         self._checkpoint = path / "checkpoint.safetensors"
         self._metrics = path / "metrics.jsonl"
         text = dump_config(config)
@@ -71,14 +73,19 @@ class RunFolder:
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one line of figures."""
-        with self._metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        try:
+            with self._metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise _full(self._metrics, error) from None
 
     def records(self) -> list[dict[str, Any]]:
         """Return all lines of figures."""
         if not self._metrics.is_file():
             return []
-        return [json.loads(line) for line in self._metrics.read_text(encoding="utf-8").splitlines()]
+        lines = self._metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        # A line that was cut short, by a full disk or a kill, has no end and is of a step that will be done again.
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def save_sample(self, step: int, panels: list[Tensor]) -> None:
         """Write a picture: one row per image, one column per panel, one grey scale per row.
@@ -97,7 +104,11 @@ class RunFolder:
             row = torch.cat([image[0].float() for image in images], dim=1)
             rows.append(((row - black) / (white - black).clamp_min(1e-6)).clamp(0, 1))
         picture = (torch.cat(rows) * 255).round().to(torch.uint8).numpy()
-        imageio.imwrite(self.path / "samples" / f"step_{step:06d}.png", picture)
+        path = self.path / "samples" / f"step_{step:06d}.png"
+        try:
+            imageio.imwrite(path, picture)
+        except OSError as error:
+            raise _full(path, error) from None
 
     def save_checkpoint(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Replace the checkpoint at once: a kill leaves the old one or the new one."""
@@ -157,8 +168,15 @@ def _replace(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]
             {"state": json.dumps(state)},
         )
         partial.replace(path)
-    except OSError as error:
-        raise OutputWriteError(f"{path}: cannot write ({error}); free some space and run again to go on") from None
+    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
+        partial.unlink(missing_ok=True)
+        raise _full(path, error) from None
+
+
+def _full(path: Path, error: Exception) -> OutputWriteError:
+    return OutputWriteError(
+        f"{path}: cannot write ({error}); what was written before is whole: free some space and run again to go on"
+    )
 
 
 def to_numpy(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray[Any, Any]]:

@@ -53,7 +53,11 @@ def make_config(manifest: Path) -> Callable[..., TrainConfig]:
                 {"read_noise": {"sd": 0.03}},
             ],
             "patch": {"size": 16, "batch": 2},
-            "loss": {"feature_net_steps": 2, "feature_from": 0.5},
+            "features": {"steps": 2},
+            "phases": [
+                {"name": "fidelity", "share": 0.5, "losses": {"frequency": 0.05}},
+                {"name": "perceptual", "share": 0.5, "losses": {"frequency": 0.05, "feature": 0.2}},
+            ],
             "steps": 6,
             "checkpoint_every": 2,
             "validate_every": 3,

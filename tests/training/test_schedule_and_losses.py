@@ -33,17 +33,11 @@ def test_every_loss_is_least_where_prediction_is_truth() -> None:
     for distance in (
         lambda pred: losses.charbonnier(pred, high, 1e-3),
         lambda pred: losses.frequency(pred, high),
-        lambda pred: losses.feature(pred, high, net),
+        lambda pred: losses.perceptual(pred, high, net, (), {"feature"})["feature"],
+        lambda pred: losses.perceptual(pred, high, net, (), {"gram"})["gram"],
     ):
         assert float(distance(high)) < 2e-3
         assert float(distance(high + 0.1 * torch.randn_like(high))) > 10 * float(distance(high))
-
-
-def test_coefficient_gives_the_term_its_share() -> None:
-    term, rest = torch.tensor(7.0), torch.tensor(0.3)
-    factor = losses.coefficient_for_share(0.2, term, rest)
-    assert float(factor * term / (rest + factor * term)) == pytest.approx(0.2)
-    assert losses.coefficient_for_share(0.2, torch.tensor(0.0), rest) == 0
 
 
 def test_gradients_are_finite_where_prediction_is_truth() -> None:

@@ -1,0 +1,125 @@
+"""The learning-rate finder: a short training with a rate that rises from step to step (Smith 2017, arXiv 1506.01186).
+
+The loss of every step is divided by that of the untrained net on the same patches. Patches differ more from each other
+than the net changes in a few steps, and without that the curve would show the patches.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from superres.config import TrainConfig
+from superres.datasets.manifest import load_manifests
+from superres.nets import Architecture, UNet, choose_device, place
+from superres.nets.device import autocast
+from superres.progress import Progress, ProgressCallback, silent
+from superres.training import losses
+from superres.training.material import Material, open_split
+from superres.training.state import make_optimiser
+
+_LOWEST, _HIGHEST = 1e-5, 1.0
+_SMOOTHING = 0.8
+# The curve is followed until the loss is this many times its smallest value.
+_DIVERGED = 2.0
+# The rate with the smallest loss is already too fast for a training that lasts; a quarter of it is proposed.
+_SAFETY = 4.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RateCurve:
+    """What a rising learning rate did.
+
+    Parameters
+    ----------
+    rates : ndarray
+        float64, (steps,), rising.
+    losses : ndarray
+        float64, (steps,), smoothed; relative to the untrained net, 1 where nothing is learnt.
+    proposed : float
+        A peak rate for the one-cycle schedule.
+    """
+
+    rates: NDArray[np.float64]
+    losses: NDArray[np.float64]
+    proposed: float
+
+
+def find_learning_rate(config: TrainConfig, *, steps: int = 100, progress: ProgressCallback = silent) -> RateCurve:
+    """Train a net of a recipe for some steps while the learning rate rises, and propose one.
+
+    Nothing is kept. Only the distance to truth is minimised, whatever the recipe's phases add.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Net, images, degradation, optimiser.
+    steps : int
+        Steps from the lowest to the highest rate.
+
+    Raises
+    ------
+    InputError, ConfigError
+        When data or settings cannot be used.
+    """
+    device = choose_device(config.device)
+    sources, _ = open_split(config, load_manifests(config.manifests, config.data_root), "train")
+    architecture = Architecture.of_preset(
+        config.model.preset, factor=config.factor, consistency_sigma=config.model.consistency_sigma
+    )
+    material = Material(config, architecture.stride, device, sources, [])
+    torch.manual_seed(config.seed)
+    net = place(UNet(architecture), device)
+    untrained = copy.deepcopy(net).eval().requires_grad_(False)
+    optimiser = make_optimiser(net, config.optimiser)
+    rates = np.geomspace(_LOWEST, _HIGHEST, steps)
+    found: list[float] = []
+    for step, rate in enumerate(rates.tolist()):
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        found.append(_relative_loss(net, untrained, material, optimiser, step))
+        progress(Progress("learning rate", step + 1, steps, "steps", f"{rate:.1e}", {"loss": found[-1]}))
+        if not math.isfinite(found[-1]) or found[-1] > 4 * _DIVERGED:
+            break
+    curve = smooth(np.array(found))
+    return RateCurve(rates[: len(curve)], curve, propose(rates[: len(curve)], curve))
+
+
+def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return an exponential average without a bias towards its start, as far as it has not diverged."""
+    smoothed: list[float] = []
+    total, weight = 0.0, 0.0
+    for value in values.tolist():
+        total, weight = _SMOOTHING * total + (1 - _SMOOTHING) * value, _SMOOTHING * weight + 1 - _SMOOTHING
+        if not math.isfinite(total) or (smoothed and total / weight > _DIVERGED * min(smoothed)):
+            break
+        smoothed.append(total / weight)
+    return np.array(smoothed)
+
+
+def propose(rates: NDArray[np.float64], curve: NDArray[np.float64]) -> float:
+    """Return a peak learning rate: a quarter of that with the smallest loss, to two digits."""
+    return float(f"{rates[int(np.argmin(curve))] / _SAFETY:.1e}")
+
+
+def _relative_loss(
+    net: UNet, untrained: UNet, material: Material, optimiser: torch.optim.Optimizer, step: int
+) -> float:
+    config = material.config
+    low, high = material.pairs(step, config.patch.batch)
+    with autocast(material.device):
+        pred = net(low)
+    epsilon = config.loss.charbonnier_epsilon
+    with torch.no_grad(), autocast(material.device):
+        before = losses.charbonnier(untrained(low), high, epsilon)
+    loss = losses.charbonnier(pred, high, epsilon)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(net.parameters(), config.optimiser.clip)
+    optimiser.step()
+    return float(loss.detach() / before)

@@ -1,0 +1,151 @@
+"""All that a training knows between two steps: what a checkpoint holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from superres.config import OptimiserConfig, Phase, TrainConfig
+from superres.nets import Architecture, UNet, choose_device, place
+from superres.training.adversarial import Adversary, Switcher, switcher_of
+from superres.training.material import Material
+from superres.training.run import RunFolder, optimiser_tensors, restore_optimiser
+from superres.training.shares import Shares
+from superres.training.stopping import Watch
+
+# Decay of the averaged weights in a phase with a critic, which is short and not annealed.
+_JOINT_EMA = 0.99
+
+
+class State:
+    """Net, averaged net, optimiser, counters, sizes of the loss terms, and the critic's side where there is one.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Everything that decides the training.
+    architecture : Architecture
+        Of the generator.
+    material : Material
+        Its validation images are watched in a phase with a critic.
+    switcher : callable, optional
+        Whose turn it is in such a phase; default as the recipe says.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        architecture: Architecture,
+        material: Material,
+        switcher: Switcher | None = None,
+    ) -> None:
+        self.config = config.optimiser
+        self.device = choose_device(config.device)
+        torch.manual_seed(config.seed)
+        self.net = place(UNet(architecture), self.device)
+        self.ema = place(UNet(architecture), self.device).eval()
+        self.ema.load_state_dict(self.net.state_dict())
+        self.parameters = self.net.main_parameters()
+        self.head = [] if self.net.interval_head is None else list(self.net.interval_head.parameters())
+        self.optimiser = make_optimiser(self.net, config.optimiser)
+        self.shares = Shares()
+        self.step, self.skipped = 0, 0
+        self.seconds = 0.0  # of earlier sessions
+        self.halvings = 0  # of the batch, for want of memory
+        self.adversary: Adversary | None = None
+        self.watch: Watch | None = None
+        if any(phase.trains != "generator" for phase in config.phases):
+            self.adversary = Adversary(
+                config.gan, architecture.channels, config.seed, self.device, switcher or switcher_of(config.gan)
+            )
+            self.watch = Watch(material)
+
+    def enter(self, phase: Phase) -> None:
+        """Say which weights learn in a phase: with a critic, only the second half of the generator."""
+        alone = phase.trains == "generator"
+        for name, parameter in self.net.named_parameters():
+            late = name.startswith(("up.", "decoder.", "tail.", "interval_head."))
+            parameter.requires_grad_(alone or late)
+        self.ema.requires_grad_(False)
+
+    def update(self, loss: Tensor, interval: Tensor | None, phase: Phase) -> None:
+        """Do one step of the optimiser; leave it out, and count that, where gradients are not finite."""
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
+        if not torch.isfinite(norm):
+            self.skipped += 1
+            return
+        if interval is not None:
+            self._update_head(interval)
+        self.optimiser.step()
+        # Warm-started, so that a short training does not average over its beginning.
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step), 1.0 if phase.trains != "both" else _JOINT_EMA)
+        with torch.no_grad():
+            for averaged, current in zip(self.ema.parameters(), self.net.parameters(), strict=True):
+                averaged.lerp_(current, 1 - decay)
+
+    def _update_head(self, interval: Tensor) -> None:
+        """Give the interval head its gradient, clipped on its own: the net is trained as it would be without it."""
+        interval.backward()  # type: ignore[no-untyped-call]
+        if not torch.isfinite(torch.nn.utils.clip_grad_norm_(self.head, self.config.clip)):
+            for parameter in self.head:
+                parameter.grad = None
+
+    def save(self, folder: RunFolder, seconds: float) -> None:
+        """Write a checkpoint."""
+        tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
+        tensors |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
+        tensors |= optimiser_tensors(self.optimiser)
+        tensors |= {f"share.{name}": value for name, value in self.shares.tensors().items()}
+        state: dict[str, Any] = {
+            "step": self.step,
+            "seconds": seconds,
+            "skipped": self.skipped,
+            "halvings": self.halvings,
+        }
+        for name, part in (("adversary", self.adversary), ("watch", self.watch)):
+            if part is not None:
+                tensors |= {f"{name}.{key}": value for key, value in part.tensors().items()}
+                state[name] = part.state()
+        folder.save_checkpoint(tensors, state)
+
+    def resume(self, folder: RunFolder) -> None:
+        """Go on from the checkpoint, if there is one."""
+        found = folder.load_checkpoint()
+        if found is None:
+            return
+        tensors, state = found
+        self.net.load_state_dict(_part(tensors, "net"))
+        self.ema.load_state_dict(_part(tensors, "ema"))
+        restore_optimiser(self.optimiser, tensors)
+        self.shares.restore(_part(tensors, "share"), self.device)
+        self.step, self.seconds, self.skipped = state["step"], state["seconds"], state["skipped"]
+        self.halvings = state["halvings"]
+        if self.adversary is not None and self.watch is not None:
+            self.adversary.restore(_part(tensors, "adversary"), state["adversary"])
+            self.watch.restore(_part(tensors, "watch"), state["watch"])
+
+
+def make_optimiser(net: UNet, config: OptimiserConfig) -> torch.optim.AdamW:
+    """Return AdamW; biases and the interval head do not decay."""
+    parameters = net.main_parameters()
+    head = [] if net.interval_head is None else list(net.interval_head.parameters())
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.ndim > 1]},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups += [{"params": head, "weight_decay": 0.0}] if head else []
+    return torch.optim.AdamW(
+        groups,
+        lr=config.learning_rate,
+        betas=(config.momentum[1], config.beta2),
+        weight_decay=config.weight_decay,
+    )
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(f"{prefix}."): v for k, v in tensors.items() if k.startswith(f"{prefix}.")}
