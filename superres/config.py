@@ -6,63 +6,24 @@ The same models are built by the CLI, the plugin and the batch. Nothing here rea
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from superres.errors import ConfigError, MissingFileError
-
-_SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0}
-
-
-def _parse_seconds(value: object) -> object:
-    """Read ``"10min"``, ``"90s"``, ``"1.5h"`` or a number of seconds."""
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*([0-9.]+)\s*(s|sec|min|h)?\s*", value)
-    if match is None:
-        raise ValueError("expected a time such as 90s, 10min or 1.5h")
-    return float(match[1]) * _SECONDS[match[2] or "s"]
-
-
-def _parse_range(value: object) -> object:
-    """Read one number as the range from it to itself."""
-    if isinstance(value, int | float | str):
-        return (value, value)
-    return value
-
-
-def _parse_list(value: object) -> object:
-    """Read one item as a list of one."""
-    return [value] if isinstance(value, str | Path) else value
-
-
-Seconds = Annotated[float, BeforeValidator(_parse_seconds), Field(gt=0)]
-Range = Annotated[tuple[float, float], BeforeValidator(_parse_range)]
-Paths = Annotated[tuple[Path, ...], BeforeValidator(_parse_list)]
-_Share = Annotated[float, Field(ge=0, le=1)]
-_Times = Annotated[int, Field(ge=1, le=16)]
-Factor = tuple[_Times, _Times, _Times]
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")]
-
-
-class Settings(BaseModel):
-    """A frozen group of settings that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @model_validator(mode="after")
-    def _ranges_ascend(self) -> Self:
-        for name, value in self:
-            is_range = isinstance(value, tuple) and len(value) == 2 and all(isinstance(v, float) for v in value)
-            if is_range and value[0] > value[1]:
-                raise ValueError(f"{name}: a range is [smallest, largest], got {list(value)}")
-        return self
-
+from superres.settings import Context as Context
+from superres.settings import Device as Device
+from superres.settings import Factor as Factor
+from superres.settings import ModelConfig as ModelConfig
+from superres.settings import PatchConfig as PatchConfig
+from superres.settings import Paths as Paths
+from superres.settings import Range as Range
+from superres.settings import Seconds as Seconds
+from superres.settings import Settings as Settings
+from superres.settings import Shares, check_net
 
 # --- degradation -----------------------------------------------------------------------------------------------------
 
@@ -73,13 +34,15 @@ class Blur(Settings):
     Give `sigma` in high-resolution voxels, or `na` and `wavelength` (micrometre), from which sigma is
     0.21 wavelength / NA (Zhang, Zerubia & Olivo-Marin 2007, Appl. Opt. 46:1819) divided by the voxel size.
     `haze` is the share of the light that is out of focus (widefield) and is spread by `haze_sigma` voxels instead.
+    `axial_sigma` blurs along Z as well, in high-resolution voxels along Z; for nets of three dimensions.
     """
 
     sigma: Range | None = None
     na: float | None = Field(None, gt=0)
     wavelength: Range | None = None
-    haze: Annotated[tuple[_Share, _Share], BeforeValidator(_parse_range)] = (0.0, 0.0)
+    haze: Shares = (0.0, 0.0)
     haze_sigma: Range = (8.0, 8.0)
+    axial_sigma: Range | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -152,14 +115,6 @@ class Augment(Settings):
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-class ModelConfig(Settings):
-    """The generator net; `preset` sets widths and depths (see `superres.nets`)."""
-
-    preset: Literal["XS", "S", "M", "L"] = "M"
-    consistency_sigma: float = Field(2.5, ge=0, le=8, description="low voxels; low-pass follows the input; 0 is off")
-    interval: bool = Field(True, description="predict also how far off each voxel may be; see 'superres calibrate'")
-
-
 class LossConfig(Settings):
     """Weights of the loss; `frequency` and `feature` are shares of the whole, measured once and then frozen."""
 
@@ -182,13 +137,6 @@ class OptimiserConfig(Settings):
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are saved")
 
 
-class PatchConfig(Settings):
-    """Size of a training patch in low-resolution voxels, and patches per step."""
-
-    size: int = Field(48, ge=8, description="low-resolution voxels, a multiple of the net's stride")
-    batch: int = Field(8, ge=1)
-
-
 class IntensityRule(Settings):
     """How black and white of a volume are measured: percentiles of its local averages, per channel, never per tile.
 
@@ -206,6 +154,7 @@ class TrainConfig(Settings):
     manifests: Paths
     data_root: Path | None = None
     factor: Factor
+    channels: tuple[int, ...] | None = Field(None, description="channels to learn from, counted from 0; default all")
     seed: int = Field(0, ge=0)
     device: Device = "auto"
     model: ModelConfig = ModelConfig()
@@ -226,6 +175,11 @@ class TrainConfig(Settings):
         if self.steps is None and self.time_budget is None:
             raise ValueError("give the length of the training: steps (a number) or time_budget (such as 10min)")
         check_degrade(self.degrade, self.factor)
+        check_net(self.model, self.factor, self.channels)
+        if self.model.dimensions == 2 and any(step.blur and step.blur.axial_sigma for step in self.degrade):
+            raise ValueError(
+                "degrade: axial_sigma blurs along Z, which a net of two dimensions cannot undo; leave it out"
+            )
         return self
 
 

@@ -52,6 +52,9 @@ class ModelHeader:
         Manifests with hashes, licences and credits, steps, seconds, the whole recipe.
     domain : mapping
         Where the net was right on its training data and near them (`superres.nets.domain`); empty in older models.
+    context : mapping
+        Which images the net takes to predict one: the axis (``z``, ``t`` or ``c``) along which they lie beside each
+        other, how many frames, and which of them (`target`) is predicted. Empty for one image alone.
     metrics : mapping
         Validation figures beside their baselines.
     calibration : mapping
@@ -73,6 +76,7 @@ class ModelHeader:
     degradation: list[Mapping[str, Any]] = field(default_factory=list)
     training: Mapping[str, Any] = field(default_factory=dict)
     domain: Mapping[str, Any] = field(default_factory=dict)
+    context: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)
     lineage: list[Mapping[str, Any]] = field(default_factory=list)

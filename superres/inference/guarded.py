@@ -15,15 +15,16 @@ from superres.degrade.noise_line import measure_noise_line
 from superres.degrade.transfer import Transfer, transfer_of
 from superres.errors import ConfigError, ModelFileError
 from superres.inference.guard import Evidence, Guard, Place, damped
-from superres.inference.plan import SMALLEST_INPUT, TilePlan, mirrored
+from superres.inference.plan import SMALLEST_INPUT, TilePlan
 from superres.nets import resample
 from superres.nets.domain import Domain
 from superres.nets.statistics import RADIUS
+from superres.volumes.edges import mirrored
 
 if TYPE_CHECKING:
     from superres.inference.predictor import Predictor
 
-# Rows and columns of one plane to their voxels, normalised, (1, y, x).
+# Rows and columns of one plane to their voxels, normalised, (images, y, x).
 Read = Callable[[slice, slice], NDArray[np.float32]]
 
 # Variance that everything has: half a grey level of 8 bits, as a share of the range from black to white.
@@ -49,9 +50,9 @@ def predict_guarded(
     Parameters
     ----------
     predictor : Predictor
-        A net that takes one channel.
+        A net that predicts one channel, plane by plane.
     read : callable
-        Gives normalised voxels of the plane, (1, y, x).
+        Gives normalised voxels of the plane and of what stands beside it, (images, y, x).
     plan : TilePlan
         Where the tile is from.
     core : tuple of slice
@@ -69,14 +70,15 @@ def predict_guarded(
     once = _ReadOnce(read)
     grown = grown_core(core, plan, guard.reach, predictor.header.stride[1:])
     pred = predictor.predict_tile(once, plan, *grown)[0]
-    low = _around(once, plan, core, RADIUS + 1)
+    own = _Own(once, predictor.target)
+    low = _around(own, plan, core, RADIUS + 1)
     weight, evidence = guard.examine(low, pred, plan, grown, core)
     inner = tuple(
         slice((part.start - whole.start) * f, (part.stop - whole.start) * f)
         for part, whole, f in zip(core, grown, plan.factor[1:], strict=True)
     )
     kept = pred[inner]
-    return (damped(kept, lambda: _plain(once, plan, core), weight) if damp else kept), evidence
+    return (damped(kept, lambda: _plain(own, plan, core), weight) if damp else kept), evidence
 
 
 def grown_core(core: Place, plan: TilePlan, reach: int, stride: tuple[int, int]) -> Place:
@@ -166,6 +168,16 @@ class _ReadOnce:
         block = self._read(y, x)
         self._held = (y, x, block)
         return block
+
+
+class _Own:
+    """Gives of what is read the image alone that is predicted, (1, y, x)."""
+
+    def __init__(self, read: Read, target: int) -> None:
+        self._read, self._target = read, target
+
+    def __call__(self, y: slice, x: slice) -> NDArray[np.float32]:
+        return self._read(y, x)[self._target : self._target + 1]
 
 
 def _around(read: Read, plan: TilePlan, core: Place, edge: int) -> NDArray[np.float32]:

@@ -22,8 +22,8 @@ from superres.errors import OutputWriteError
 from superres.inference.consistency import BORDER, SUSPICIOUS
 from superres.inference.guard import Evidence
 from superres.inference.guarded import noise_windows
-from superres.inference.plan import TilePlan, largest_divisor
-from superres.inference.unit import Channel, Region
+from superres.inference.plan import Region, TilePlan, largest_divisor
+from superres.inference.unit import Channel
 from superres.progress import ProgressCallback
 from superres.volumes import OutputStore, StoreLayout, Unit
 from superres.volumes.pyramid import Reduction

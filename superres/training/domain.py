@@ -56,12 +56,14 @@ def measure_domain(
         batch = draw(number)
         low, high = familiar(batch, number) if number % 2 == 0 else _other_contrast(batch, config, device, number)
         # What differs between two recordings of a pair in smooth things is not asked of the net, as in training.
+        high = net.predicted_of(high)
         high = high if batch.low is None else net.follow(high, low)
-        plain = resample.bicubic(low.float(), net.factor)
+        seen = net.predicted_of(low)
+        plain = resample.bicubic(seen.float(), net.factor)
         made, true = net(low).float() - plain, high - plain
         border = min(_BORDER, min(low.shape[2:]) // 4)
         y, x = (slice(border, n - border) for n in low.shape[2:])
-        found = local_statistics(low)
+        found = local_statistics(seen)
         sums = [spread(resample.block_mean(product, net.factor))[..., y, x] for product in (made * true, made * made)]
         tally.add(type(found)(*(part[..., y, x] for part in found)), *sums)
     return tally.domain()

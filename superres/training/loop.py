@@ -14,17 +14,19 @@ from torch import Generator, Tensor
 
 from superres.config import Augment, TrainConfig
 from superres.datasets.manifest import Manifest, load_manifests
-from superres.datasets.patches import Batch, PatchSampler, Source, open_sources
+from superres.datasets.patches import Batch, PatchSampler
+from superres.datasets.sources import Source, open_sources
 from superres.degrade import augment_range, degrade, own_range
 from superres.degrade.chain import middle
 from superres.modelfile import read_model_header, save_model_file
-from superres.nets import Architecture, FeatureNet, UNet, choose_device, place
-from superres.nets.device import autocast
+from superres.nets import FeatureNet, UNet, choose_device, place
+from superres.nets.device import autocast, layout
 from superres.progress import Progress, ProgressCallback, silent
 from superres.training import losses
 from superres.training.domain import measure_domain
 from superres.training.feature_training import train_feature_net
 from superres.training.header import make_header
+from superres.training.kind import architecture_of, as_planes, several_at_once
 from superres.training.run import RunFolder, optimiser_tensors, restore_optimiser, to_numpy
 from superres.training.schedule import one_cycle
 
@@ -127,7 +129,13 @@ def _open(config: TrainConfig, manifests: tuple[Manifest, ...], split: str) -> t
     acquisitions = [item for manifest in manifests for item in manifest.of_split(split)]
     if split == "val" and not acquisitions:
         return [], ["the manifests hold no acquisition of the split val: nothing was validated"]
-    return open_sources(acquisitions, factor=config.factor, rule=config.intensity)
+    return open_sources(
+        acquisitions,
+        factor=config.factor,
+        rule=config.intensity,
+        channels=config.channels,
+        together=several_at_once(config),
+    )
 
 
 class _Session:
@@ -145,12 +153,7 @@ class _Session:
         self.folder = folder
         self.progress = progress
         self.device = choose_device(config.device)
-        self.architecture = Architecture.of_preset(
-            config.model.preset,
-            factor=config.factor,
-            consistency_sigma=config.model.consistency_sigma,
-            interval=config.model.interval,
-        )
+        self.architecture = architecture_of(config)
         torch.manual_seed(config.seed)
         self.net = place(UNet(self.architecture), self.device)
         self.ema = place(UNet(self.architecture), self.device).eval()
@@ -170,8 +173,10 @@ class _Session:
         )
         self.sources = sources
         self.sampler = self._sampler(sources, config.augment)
-        self.validation = self._sampler(valid, None).crops(_VALIDATION_IMAGES) if valid else None
-        self.validation_names = _names(valid)
+        self.validation: Batch | None = None
+        self.validation_names: list[str] = []
+        if valid:
+            self.validation, self.validation_names = self._sampler(valid, None).crops(_VALIDATION_IMAGES)
         self.step, self.spent, self.skipped = 0, 0.0, 0
         self.first, self.began = 0, time.monotonic()
         self.coefficients: dict[str, float] = {}
@@ -200,11 +205,11 @@ class _Session:
             return {}
         low, high = self._pairs(self.validation, augmented=False)
         errors = {"psnr": self.ema(low) - high, "psnr_bicubic": self.ema.interpolate(low) - high}
-        scale = self.validation.scale.to(self.device)
+        scale = self.ema.predicted_of(self.validation.scale.to(self.device))
         figures: dict[str, Any] = {}
         for name, error in errors.items():
             # On the grey scale of the acquisition, so that the figure does not depend on the measured intensities.
-            squares = ((error / scale) ** 2).mean(dim=(1, 2, 3))
+            squares = ((error / scale) ** 2).mean(dim=tuple(range(1, error.ndim)))
             psnr = -10 * torch.log10(squares.clamp_min(1e-12))
             means = {
                 key: float(psnr[[n == key for n in self.validation_names]].mean()) for key in self.validation_names
@@ -214,7 +219,9 @@ class _Session:
         return figures
 
     def domain(self) -> dict[str, Any]:
-        """Return where the averaged net is right, for the guard (`superres.nets.domain`)."""
+        """Return where the averaged net is right, for the guard (`superres.nets.domain`), which examines planes."""
+        if self.architecture.dimensions == 3 or self.architecture.channels > 1:
+            return {}
         budget = self.config.time_budget
         found = measure_domain(
             self.ema,
@@ -237,8 +244,17 @@ class _Session:
         return self.step / self.config.steps
 
     def _sampler(self, sources: list[Source], augment: Augment | None) -> PatchSampler:
-        size = -(-self.config.patch.size // self.architecture.stride) * self.architecture.stride
-        return PatchSampler(sources, factor=self.config.factor, size=size, seed=self.config.seed, augment=augment)
+        config, (deep, stride, _) = self.config, self.architecture.strides
+        return PatchSampler(
+            sources,
+            factor=config.factor,
+            size=-(-config.patch.size // stride) * stride,
+            seed=config.seed,
+            augment=augment,
+            depth=-(-config.patch.depth // deep) * deep if config.model.dimensions == 3 else None,
+            context=config.model.context,
+            together=config.model.together,
+        )
 
     def _pairs(self, batch: Batch, *, augmented: bool, number: int = 0) -> tuple[Tensor, Tensor]:
         """Return low and high patches as the net sees them: augmented, degraded, normalised."""
@@ -259,7 +275,8 @@ class _Session:
                 generator=generator,
                 voxel_sizes=batch.voxel_sizes,
             )
-        return (low * scale + shift).contiguous(memory_format=torch.channels_last), high * scale + shift
+        low = low * scale + shift
+        return low.contiguous(memory_format=layout(low)), self.net.predicted_of(high * scale + shift)
 
     def _loss(self, low: Tensor, high: Tensor, features: FeatureNet | None) -> dict[str, Tensor]:
         """Return the loss and its terms; shares are measured on first use and then frozen."""
@@ -290,8 +307,9 @@ class _Session:
 
     def _window(self, image: Tensor) -> Tensor:
         random = np.random.default_rng([self.config.seed, self.step, 1])
-        y, x = (int(random.integers(max(1, n - _FEATURE_WINDOW + 1))) for n in image.shape[2:])
-        return image[:, :, y : y + _FEATURE_WINDOW, x : x + _FEATURE_WINDOW]
+        y, x = (int(random.integers(max(1, n - _FEATURE_WINDOW + 1))) for n in image.shape[-2:])
+        plane = int(random.integers(image.shape[2])) if image.ndim == 5 else 0
+        return as_planes(image[..., y : y + _FEATURE_WINDOW, x : x + _FEATURE_WINDOW], plane)
 
     def _coefficient(self, name: str, share: float, term: Tensor, rest: Tensor) -> float:
         if name not in self.coefficients:
@@ -346,9 +364,9 @@ class _Session:
         if self.validation is None:
             return
         low, high = (tensor[:3] for tensor in self._pairs(self.validation, augmented=False))
-        nearest = torch.nn.functional.interpolate(low, size=high.shape[-2:], mode="nearest")
+        nearest = torch.nn.functional.interpolate(self.ema.predicted_of(low), size=high.shape[2:], mode="nearest")
         panels = [nearest, self.ema.interpolate(low), self.ema(low), high]
-        self.folder.save_sample(self.step, [panel.cpu() for panel in panels])
+        self.folder.save_sample(self.step, [as_planes(panel, -1).cpu() for panel in panels])
 
     def _checkpoint(self, started: float) -> None:
         tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
@@ -377,7 +395,8 @@ class _Session:
 
         def sharp(step: int) -> Tensor:
             batch = self.sampler.draw((1 << 40) + step, self.config.patch.batch)
-            return (batch.high * batch.scale + batch.shift).to(self.device)
+            high = self.net.predicted_of(batch.high * batch.scale + batch.shift)
+            return as_planes(high, -1).to(self.device)
 
         net = train_feature_net(
             sharp,
@@ -389,12 +408,3 @@ class _Session:
         )
         self.folder.save_net("feature_net", net)
         return net
-
-
-def _names(sources: list[Source]) -> list[str]:
-    """Return the acquisition of each validation crop, in the order in which `PatchSampler.crops` gives them."""
-    counts: dict[str, int] = {}
-    for source in sources:
-        planes = source.high.shape[0] * source.high.shape[2]
-        counts[source.acquisition] = counts.get(source.acquisition, 0) + planes
-    return [name for name, count in counts.items() for _ in range(min(count, _VALIDATION_IMAGES))]
