@@ -82,6 +82,12 @@ class ModelHeader:
     lineage: list[Mapping[str, Any]] = field(default_factory=list)
     version: str = ""
 
+    @property
+    def looks_along(self) -> str:
+        """The axis along which the net sees more than one plane: ``z``, ``t``, or empty."""
+        axis = str(self.context.get("axis", ""))
+        return "z" if self.receptive_radius[0] > 0 or axis == "z" else axis.replace("c", "")
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:

@@ -46,6 +46,9 @@ Factor = tuple[_Times, _Times, _Times]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")]
 
 
+Norm = Literal["none", "weight", "spectral", "batch"]
+
+
 class Settings(BaseModel):
     """A frozen group of settings that refuses unknown keys."""
 
@@ -87,11 +90,14 @@ class ModelConfig(Settings):
     """The generator net; `preset` sets widths and depths (see `superres.nets`)."""
 
     preset: Literal["XS", "S", "M", "L"] = "M"
+    consistency_sigma: float = Field(2.5, ge=0, le=8, description="low voxels; low-pass follows the input; 0 is off")
+    interval: bool = Field(True, description="predict also how far off each voxel may be; see 'superres calibrate'")
     dimensions: Literal[2, 3] = Field(2, description="2: plane by plane; 3: convolutions along Z too")
     context: Context | None = Field(None, description="neighbouring planes, time points or channels (2.5-D)")
     together: bool = Field(False, description="predict all channels that are listed at once; default each on its own")
-    consistency_sigma: float = Field(2.5, ge=0, le=8, description="low voxels; low-pass follows the input; 0 is off")
-    interval: bool = Field(True, description="predict also how far off each voxel may be; see 'superres calibrate'")
+    norm: Norm = Field("none", description="none, or for study weight, spectral or batch norm in every residual block")
+    dropblock: float = Field(0.0, ge=0, le=0.5, description="share of features dropped, in blocks, while training")
+    attention: bool = Field(False, description="self-attention at the coarsest level; tiles are then not exact")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:

@@ -139,6 +139,11 @@ def plan(config: EvaluateConfig, header: ModelHeader | None, *, acquisitions: Se
             f"{config.model}: the model upscales by {list(header.factor)}, but factor is {list(factor)}; leave factor "
             "out of the settings"
         )
+    if header is not None and header.context.get("axis") == "c":
+        raise ConfigError(
+            f"{config.model}: the model predicts one of {header.context['frames']} channels, which cannot be scored "
+            "beside baselines of all channels; upscale with it and compare the stores"
+        )
     steps = _steps(config, header)
     needy = [acquisition.id for acquisition in acquisitions if not acquisition.low]
     if needy and not steps:
@@ -157,7 +162,8 @@ def plan(config: EvaluateConfig, header: ModelHeader | None, *, acquisitions: Se
         planes=config.planes,
         crop=config.crop,
         seed=config.seed,
-        whole_stacks=factor[0] > 1 or (header is not None and header.receptive_radius[0] > 0),
+        whole_stacks=factor[0] > 1 or (header is not None and header.looks_along == "z"),
+        whole_series=header is not None and header.looks_along == "t",
     )
 
 

@@ -52,6 +52,8 @@ class Setup:
         Of the noise.
     whole_stacks : bool
         Whether the method looks along Z, so that it needs all planes of a stack and not only the scored ones.
+    whole_series : bool
+        The same along T: all time points of a plane lie behind each other where planes do otherwise.
     """
 
     factor: Triple
@@ -61,6 +63,12 @@ class Setup:
     crop: int
     seed: int
     whole_stacks: bool
+    whole_series: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a sample is one stack or one series, of which not all planes are scored."""
+        return self.whole_stacks or self.whole_series
 
     @property
     def high_crop(self) -> tuple[int, int]:
@@ -152,7 +160,7 @@ def draw_samples(acquisition: Acquisition, setup: Setup) -> tuple[list[Sample], 
     ]
     chosen = [places[i] for i in evenly(len(places), setup.planes)]
     samples, left_out = [], []
-    for group in _grouped(chosen, whole_stacks=setup.whole_stacks):
+    for group in _grouped(chosen, setup):
         recording = recordings[group[0].file]
         planes, faults = _usable(_read(recording, group, setup), setup)
         left_out += faults
@@ -211,11 +219,12 @@ def _open(acquisition: Acquisition, index: int, factor: Triple) -> _Recording:
     return _Recording(high, low, acquisition.high[index])
 
 
-def _grouped(places: list[_Place], *, whole_stacks: bool) -> list[list[_Place]]:
-    """Bring together what is read and predicted at once: a file's planes, or those of one stack."""
+def _grouped(places: list[_Place], setup: Setup) -> list[list[_Place]]:
+    """Bring together what is read and predicted at once: a file's planes, or those of one stack or series."""
     groups: dict[tuple[int, int], list[_Place]] = {}
     for place in places:
-        groups.setdefault((place.file, place.t if whole_stacks else 0), []).append(place)
+        of_series = place.z if setup.whole_series else 0
+        groups.setdefault((place.file, place.t if setup.whole_stacks else of_series), []).append(place)
     return list(groups.values())
 
 
@@ -227,6 +236,9 @@ def _read(recording: _Recording, group: list[_Place], setup: Setup) -> _Planes:
     if setup.whole_stacks:
         low_parts = [(group[0].t, slice(0, nz))]
         scored = tuple(place.z * fz + fz // 2 for place in group)
+    elif setup.whole_series:
+        low_parts = [(t, slice(group[0].z, group[0].z + 1)) for t in range(volume.shape[0])]
+        scored = tuple(place.t for place in group)
     else:
         low_parts = [(place.t, slice(place.z, place.z + 1)) for place in group]
         scored = tuple(range(len(group)))
@@ -252,7 +264,7 @@ def _label(recording: _Recording, place: _Place) -> str:
 
 
 def _usable(planes: _Planes, setup: Setup) -> tuple[_Planes | None, list[str]]:
-    """Leave out planes that cannot be scored, saying why; a stack is left out whole."""
+    """Leave out planes that cannot be scored, saying why; a stack or series is left out whole."""
     smallest = min(inner(planes.truth, setup.high_crop).shape[-2:])
     if smallest < SSIM_WINDOW:
         size = " x ".join(str(n) for n in planes.truth.shape[-2:])
@@ -261,7 +273,7 @@ def _usable(planes: _Planes, setup: Setup) -> tuple[_Planes | None, list[str]]:
             f"and {SSIM_WINDOW} are needed; give a smaller crop, for example --set crop=0"
         )
         return None, [reason]
-    if setup.whole_stacks:
+    if setup.is_whole:
         inside = inner(planes.truth[:, list(planes.scored)], setup.high_crop)
         fault = (
             _fault(planes.truth, "truth") or _fault(inside, "scored part of truth") or _fault(planes.low, "low image")

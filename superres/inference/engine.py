@@ -222,6 +222,11 @@ def _tile_events(plan: TilePlan, store: OutputStore, todo: list[Unit], progress:
 
 def _warnings(volume: Volume, predictor: Predictor, tally: Tally, dtype: str) -> tuple[str, ...]:
     found = []
+    if not predictor.exact_tiling:
+        found.append(
+            "the model attends to whole tiles, so that its output depends on them: tiles are blended where they "
+            "overlap, and seams are possible; a larger --set tile=... makes fewer of them"
+        )
     if tally.not_finite:
         found.append(f"{tally.not_finite} voxels of {volume.source} are NaN or infinite and stay so in the output")
     if tally.clipped:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from superres.config import IntensityRule
 from superres.errors import ModelFileError, SuperresError
+from superres.inference.blending import blend_tiles
 from superres.inference.plan import SMALLEST_BLOCK, SMALLEST_INPUT, Region, TilePlan, plan_tiles
 from superres.inference.restoring import restore_image
 from superres.modelfile import ModelHeader, load_model_file
@@ -103,6 +104,11 @@ class Predictor:
         return self._net.architecture.dimensions == 3
 
     @property
+    def exact_tiling(self) -> bool:
+        """Whether the output does not depend on the tiles."""
+        return self._net.architecture.exact_tiling
+
+    @property
     def target(self) -> int:
         """Which of the images that the net takes is the predicted one, where it predicts one."""
         return self._net.architecture.target
@@ -142,7 +148,7 @@ class Predictor:
         ndarray
             float32, (c, rows * fy, columns * fx), normalised intensities; with `interval` (3 c, ...).
         """
-        return self._predict_part(read, plan, (rows, columns), interval)
+        return self._predict_any(read, plan, (rows, columns), interval)
 
     def predict_block(
         self, read: ReadBlock, plan: TilePlan, core: Region, *, interval: bool = False
@@ -161,7 +167,16 @@ class Predictor:
         ndarray
             float32, (c, z * fz, y * fy, x * fx), normalised intensities; with `interval` (3 c, ...).
         """
-        return self._predict_part(read, plan, core, interval)
+        return self._predict_any(read, plan, core, interval)
+
+    def _predict_any(
+        self, read: Callable[..., NDArray[np.float32]], plan: TilePlan, core: tuple[slice, ...], interval: bool
+    ) -> NDArray[np.float32]:
+        """Predict a core; of a net whose output depends on the tile, from all tiles that reach into it."""
+        if self.exact_tiling:
+            return self._predict_part(read, plan, core, interval)
+        stride = self.header.stride[-len(core) :]
+        return blend_tiles(lambda part: self._predict_part(read, plan, part, interval), plan, core, stride)
 
     def _predict_part(
         self, read: Callable[..., NDArray[np.float32]], plan: TilePlan, core: tuple[slice, ...], interval: bool

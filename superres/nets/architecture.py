@@ -41,6 +41,14 @@ class Architecture:
         Images that the net takes to predict one of them: planes, time points or channels.
     target : int
         Which of the frames is predicted.
+    norm : str
+        ``"none"``, or what the first convolution of every residual block is normalised by: ``"weight"`` (arXiv
+        1602.07868) or ``"spectral"`` (arXiv 1802.05957), which act on the kernels, or ``"batch"`` (arXiv 1502.03167),
+        which predicts with the statistics of the training.
+    dropblock : float
+        Share of the features that residual blocks drop while they are trained.
+    attention : bool
+        Whether the coarsest level attends to all places of the tile.
     """
 
     factor: tuple[int, int, int]
@@ -53,6 +61,9 @@ class Architecture:
     dimensions: int = 2
     frames: int = 1
     target: int = 0
+    norm: str = "none"
+    dropblock: float = 0.0
+    attention: bool = False
 
     @classmethod
     def of_preset(
@@ -62,33 +73,28 @@ class Architecture:
         factor: tuple[int, int, int],
         channels: int = 1,
         consistency_sigma: float = 2.5,
-        interval: bool = False,
-        dimensions: int = 2,
-        frames: int = 1,
-        target: int = 0,
+        **others: Any,
     ) -> Architecture:
-        """Return the architecture of preset XS, S, M or L."""
-        return cls(
-            factor=factor,
-            channels=channels,
-            consistency_sigma=consistency_sigma,
-            interval=interval,
-            dimensions=dimensions,
-            frames=frames,
-            target=target,
-            **PRESETS[preset],
-        )
+        """Return the architecture of preset XS, S, M or L; `others` are fields of it."""
+        return cls(factor=factor, channels=channels, consistency_sigma=consistency_sigma, **PRESETS[preset], **others)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Architecture:
         """Rebuild from the model file's header, where tuples are lists."""
         known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+        known.pop("exact_tiling", None)  # follows from the rest
         return cls(**known)
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads; what is as in the oldest models is left out, so that old versions read it."""
         later = {name: default for name, default in _LATER.items() if getattr(self, name) == default}
-        return {name: value for name, value in asdict(self).items() if name not in later}
+        inexact = {} if self.exact_tiling else {"exact_tiling": False}
+        return {name: value for name, value in asdict(self).items() if name not in later} | inexact
+
+    @property
+    def exact_tiling(self) -> bool:
+        """Whether the output does not depend on the tiles: not where every place sees the whole tile."""
+        return not self.attention
 
     @property
     def inputs(self) -> int:
@@ -150,4 +156,11 @@ class Architecture:
 
 
 # Fields that came later, with what older models are.
-_LATER: dict[str, Any] = {"dimensions": 2, "frames": 1, "target": 0}
+_LATER: dict[str, Any] = {
+    "dimensions": 2,
+    "frames": 1,
+    "target": 0,
+    "norm": "none",
+    "dropblock": 0.0,
+    "attention": False,
+}

@@ -7,12 +7,15 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 from superres.nets import resample
 
 # torch convolves a block of few channels by another algorithm, which rounds differently, where channels times Z times Y
 # are 20 480 or fewer: with this many even the smallest blocks are above it.
 _STEM_CHANNELS = 8
+# Voxels along each side of a block that is dropped.
+_DROPPED_SIDE = 5
 
 
 def convolution_of(dimensions: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
@@ -29,22 +32,77 @@ def pooling(width_in: int, width_out: int, step: tuple[int, ...]) -> nn.Conv2d |
 
 
 class ResidualBlock(nn.Module):
-    """3x3 convolution, ReLU, 3x3 convolution, plus identity; the second convolution starts at zero."""
+    """3x3 convolution, ReLU, 3x3 convolution, plus identity; the second convolution starts at zero.
 
-    def __init__(self, width: int, dimensions: int = 2) -> None:
+    Parameters
+    ----------
+    width : int
+        Features in and out.
+    dimensions : int
+        2 or 3.
+    norm : str
+        Of the first convolution; the second one, which starts at zero, has no direction to be normalised by.
+    dropblock : float
+        Share of the change that is dropped while training.
+    """
+
+    def __init__(self, width: int, dimensions: int = 2, norm: str = "none", dropblock: float = 0.0) -> None:
         super().__init__()
         convolution = convolution_of(dimensions)
-        self.first = convolution(width, width, 3, padding=1)
-        self.second = convolution(width, width, 3, padding=1)
-        nn.init.kaiming_normal_(self.first.weight, nonlinearity="relu")
-        nn.init.zeros_(self.first.bias)  # type: ignore[arg-type]
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
+        first, second = (convolution(width, width, 3, padding=1) for _ in range(2))
+        nn.init.kaiming_normal_(first.weight, nonlinearity="relu")
+        nn.init.zeros_(first.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(second.weight)
+        nn.init.zeros_(second.bias)  # type: ignore[arg-type]
+        self.first = _normed(first, norm)
+        self.second = second
+        self.dropblock = dropblock
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, width, y, x) or (n, width, z, y, x) to the same shape."""
         change: Tensor = self.second(F.relu(self.first(x)))
+        if self.dropblock > 0 and self.training:
+            change = drop_blocks(change, self.dropblock)
         return x + change
+
+
+def _normed(convolution: nn.Conv2d | nn.Conv3d, norm: str) -> nn.Module:
+    """Normalise the kernels of a convolution, or what comes out of it; none draws no random number."""
+    if norm == "weight":
+        return parametrizations.weight_norm(convolution)
+    if norm == "spectral":
+        return parametrizations.spectral_norm(convolution)
+    if norm == "batch":
+        batch_norm = nn.BatchNorm2d if isinstance(convolution, nn.Conv2d) else nn.BatchNorm3d
+        return nn.Sequential(convolution, batch_norm(convolution.out_channels))
+    return convolution
+
+
+def drop_blocks(x: Tensor, share: float) -> Tensor:
+    """Set about a share of (n, c, [z,] y, x) to zero, in blocks, and scale up the rest (arXiv 1810.12890)."""
+    dims = x.ndim - 2
+    rate = 1 - (1 - share) ** (1 / _DROPPED_SIDE**dims)  # blocks overlap
+    seeds = (torch.rand(x.shape, device=x.device) < rate).to(x.dtype)
+    pool = F.max_pool2d if dims == 2 else F.max_pool3d
+    kept = 1 - pool(seeds, _DROPPED_SIDE, stride=1, padding=_DROPPED_SIDE // 2)
+    return x * kept * (kept.numel() / kept.sum().clamp_min(1))
+
+
+class SelfAttention(nn.Module):
+    """Every place looks at all others of the tile, and adds what it finds; adds nothing at first (arXiv 1805.08318)."""
+
+    def __init__(self, width: int, dimensions: int) -> None:
+        super().__init__()
+        convolution = convolution_of(dimensions)
+        self.query, self.key = convolution(width, width // 8, 1), convolution(width, width // 8, 1)
+        self.value = convolution(width, width, 1)
+        self.gain = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, width, [z,] y, x) to the same shape."""
+        query, key, value = (part(x).flatten(2).transpose(1, 2) for part in (self.query, self.key, self.value))
+        found = F.scaled_dot_product_attention(query, key, value)
+        return x + self.gain * found.transpose(1, 2).reshape(x.shape)
 
 
 class Up(nn.Module):

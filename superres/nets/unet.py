@@ -19,7 +19,7 @@ from superres.errors import ModelFileError
 from superres.modelfile import ModelFile
 from superres.nets import resample
 from superres.nets.architecture import Architecture
-from superres.nets.layers import DeepStem, ResidualBlock, Up, convolution_of, pooling
+from superres.nets.layers import DeepStem, ResidualBlock, SelfAttention, Up, convolution_of, pooling
 
 _INTERVAL_FEATURES = 32
 # Softplus of it is 0.05 of the range between black and white.
@@ -54,8 +54,8 @@ class IntervalHead(nn.Module):
         return below, above
 
 
-def _blocks(width: int, count: int, dimensions: int) -> nn.Sequential:
-    return nn.Sequential(*(ResidualBlock(width, dimensions) for _ in range(count)))
+def _blocks(width: int, count: int, of: Architecture) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(width, of.dimensions, of.norm, of.dropblock) for _ in range(count)))
 
 
 class UNet(nn.Module):
@@ -88,17 +88,18 @@ class UNet(nn.Module):
         widths, channels, poolings = architecture.widths, architecture.channels, architecture.poolings
         blocks, convolution = architecture.blocks, convolution_of(dims)
         self.stem = (nn.Conv2d if dims == 2 else DeepStem)(architecture.inputs, widths[0], 3, padding=1)
-        self.encoder = nn.ModuleList(_blocks(width, blocks, dims) for width in widths[:-1])
+        self.encoder = nn.ModuleList(_blocks(width, blocks, architecture) for width in widths[:-1])
         steps = list(zip(itertools.pairwise(widths), poolings, strict=True))
         self.down = nn.ModuleList(pooling(a, b, step) for (a, b), step in steps)
-        self.middle = _blocks(widths[-1], architecture.middle_blocks, dims)
+        self.middle = _blocks(widths[-1], architecture.middle_blocks, architecture)
         self.up = nn.ModuleList(Up(b, a, step) for (a, b), step in steps)
-        self.decoder = nn.ModuleList(_blocks(width, blocks, dims) for width in widths[:-1])
+        self.decoder = nn.ModuleList(_blocks(width, blocks, architecture) for width in widths[:-1])
         self.tail = convolution(widths[0], channels * math.prod(self.factor), 3, padding=1)
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
         head = IntervalHead(widths[0], channels, self.factor) if architecture.interval else None
         self.interval_head: IntervalHead | None = head
+        self.attention = SelfAttention(widths[-1], dims) if architecture.attention else None
         for axis, f in zip("zyx", architecture.factor, strict=True):
             self.register_buffer(f"phases_{axis}", resample.cubic_phases(f), persistent=False)
         sigma = architecture.consistency_sigma
@@ -155,6 +156,8 @@ class UNet(nn.Module):
             skips.append(x)
             x = down(x)
         x = self.middle(x)
+        if self.attention is not None:
+            x = self.attention(x)
         for decode, up, skip in reversed(list(zip(self.decoder, self.up, skips, strict=True))):
             x = decode(up(x) + skip)
         return x

@@ -1,11 +1,14 @@
-"""Which kind of net a recipe asks for, and how its images are handed to what knows single planes only."""
+"""Which kind of net a recipe asks for, what patches it learns from, and planes of them for what knows planes only."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from superres.config import TrainConfig
-from superres.nets import Architecture
+from superres.config import Augment, TrainConfig
+from superres.datasets.acquisition import Manifest
+from superres.datasets.patches import PatchSampler
+from superres.datasets.sources import Source, open_sources
+from superres.nets import Architecture, UNet
 
 
 def architecture_of(config: TrainConfig) -> Architecture:
@@ -25,6 +28,9 @@ def architecture_of(config: TrainConfig) -> Architecture:
         dimensions=model.dimensions,
         frames=frames,
         target=target,
+        norm=model.norm,
+        dropblock=model.dropblock,
+        attention=model.attention,
     )
 
 
@@ -34,12 +40,48 @@ def several_at_once(config: TrainConfig) -> bool:
     return config.model.together or (context is not None and context.axis == "c")
 
 
+def open_split(config: TrainConfig, manifests: tuple[Manifest, ...], split: str) -> tuple[list[Source], list[str]]:
+    """Open the images of a split, and say what was left out; see `open_sources`."""
+    acquisitions = [item for manifest in manifests for item in manifest.of_split(split)]
+    if split == "val" and not acquisitions:
+        return [], ["the manifests hold no acquisition of the split val: nothing was validated"]
+    return open_sources(
+        acquisitions,
+        factor=config.factor,
+        rule=config.intensity,
+        channels=config.channels,
+        together=several_at_once(config),
+    )
+
+
+def sampler_of(config: TrainConfig, sources: list[Source], augment: Augment | None) -> PatchSampler:
+    """Return what draws the patches of a recipe, their sides rounded up to the strides of the net."""
+    deep, stride, _ = architecture_of(config).strides
+    return PatchSampler(
+        sources,
+        factor=config.factor,
+        size=-(-config.patch.size // stride) * stride,
+        seed=config.seed,
+        augment=augment,
+        depth=-(-config.patch.depth // deep) * deep if config.model.dimensions == 3 else None,
+        context=config.model.context,
+        together=config.model.together,
+    )
+
+
 def context_of(config: TrainConfig) -> dict[str, str | int]:
     """Return what the model file says of the images that the net takes to predict one; empty for one alone."""
     architecture, context = architecture_of(config), config.model.context
     if context is None:
         return {}
     return {"axis": context.axis, "frames": architecture.frames, "target": architecture.target}
+
+
+def statistics_of(averaged: UNet, net: UNet) -> list[tuple[Tensor, Tensor]]:
+    """Pair what norms keep besides their parameters in an averaged net and in the net; none without norms."""
+    own = {name for name, _ in net.named_parameters()}
+    pairs = zip(averaged.state_dict().items(), net.state_dict().values(), strict=True)
+    return [(kept, current) for (name, kept), current in pairs if name not in own]
 
 
 def as_planes(images: Tensor, plane: int) -> Tensor:

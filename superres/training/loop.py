@@ -13,9 +13,9 @@ import torch
 from torch import Generator, Tensor
 
 from superres.config import Augment, TrainConfig
-from superres.datasets.manifest import Manifest, load_manifests
+from superres.datasets.manifest import load_manifests
 from superres.datasets.patches import Batch, PatchSampler
-from superres.datasets.sources import Source, open_sources
+from superres.datasets.sources import Source
 from superres.degrade import augment_range, degrade, own_range
 from superres.degrade.chain import middle
 from superres.modelfile import read_model_header, save_model_file
@@ -26,7 +26,7 @@ from superres.training import losses
 from superres.training.domain import measure_domain
 from superres.training.feature_training import train_feature_net
 from superres.training.header import make_header
-from superres.training.kind import architecture_of, as_planes, several_at_once
+from superres.training.kind import architecture_of, as_planes, open_split, sampler_of, statistics_of
 from superres.training.run import RunFolder, optimiser_tensors, restore_optimiser, to_numpy
 from superres.training.schedule import one_cycle
 
@@ -102,8 +102,8 @@ def train(config: TrainConfig, run: Path, *, progress: ProgressCallback = silent
             header.metrics,
             ("already finished",),
         )
-    sources, notes = _open(config, manifests, "train")
-    valid, valid_notes = _open(config, manifests, "val")
+    sources, notes = open_split(config, manifests, "train")
+    valid, valid_notes = open_split(config, manifests, "val")
     session = _Session(config, folder, sources, valid, progress)
     skipped = session.fit(started)
     metrics = session.validate()
@@ -123,19 +123,6 @@ def train(config: TrainConfig, run: Path, *, progress: ProgressCallback = silent
     save_model_file(folder.model, header, to_numpy(session.ema.state_dict()))
     folder.clear_checkpoint()
     return TrainResult(folder.model, run, session.step, seconds, metrics, tuple(notes))
-
-
-def _open(config: TrainConfig, manifests: tuple[Manifest, ...], split: str) -> tuple[list[Source], list[str]]:
-    acquisitions = [item for manifest in manifests for item in manifest.of_split(split)]
-    if split == "val" and not acquisitions:
-        return [], ["the manifests hold no acquisition of the split val: nothing was validated"]
-    return open_sources(
-        acquisitions,
-        factor=config.factor,
-        rule=config.intensity,
-        channels=config.channels,
-        together=several_at_once(config),
-    )
 
 
 class _Session:
@@ -159,6 +146,7 @@ class _Session:
         self.ema = place(UNet(self.architecture), self.device).eval()
         self.ema.load_state_dict(self.net.state_dict())
         self.parameters = self.net.main_parameters()
+        self.statistics = statistics_of(self.ema, self.net)
         self.head = [] if self.net.interval_head is None else list(self.net.interval_head.parameters())
         groups: list[dict[str, Any]] = [
             {"params": [p for p in self.parameters if p.ndim > 1]},
@@ -244,17 +232,7 @@ class _Session:
         return self.step / self.config.steps
 
     def _sampler(self, sources: list[Source], augment: Augment | None) -> PatchSampler:
-        config, (deep, stride, _) = self.config, self.architecture.strides
-        return PatchSampler(
-            sources,
-            factor=config.factor,
-            size=-(-config.patch.size // stride) * stride,
-            seed=config.seed,
-            augment=augment,
-            depth=-(-config.patch.depth // deep) * deep if config.model.dimensions == 3 else None,
-            context=config.model.context,
-            together=config.model.together,
-        )
+        return sampler_of(self.config, sources, augment)
 
     def _pairs(self, batch: Batch, *, augmented: bool, number: int = 0) -> tuple[Tensor, Tensor]:
         """Return low and high patches as the net sees them: augmented, degraded, normalised."""
@@ -285,6 +263,8 @@ class _Session:
             # Lamps drift and dyes fade between two recordings. The net's last layer makes the result follow the low
             # image in such smooth things, so they are not asked of it.
             high = self.net.follow(high, low)
+        if self.architecture.dropblock > 0:  # what is dropped depends on the step, not on what was drawn before
+            torch.manual_seed((self.config.seed << 32) + self.step)
         with autocast(self.device):
             # The last of each group of steps, so that logged steps are among them.
             due = self.head and self.step % _INTERVAL_EVERY == _INTERVAL_EVERY - 1
@@ -331,6 +311,8 @@ class _Session:
         with torch.no_grad():
             for averaged, current in zip(self.ema.parameters(), self.net.parameters(), strict=True):
                 averaged.lerp_(current, 1 - decay)
+            for averaged, current in self.statistics:
+                averaged.copy_(current)
 
     def _update_head(self, interval: Tensor) -> None:
         """Give the interval head its gradient, clipped on its own: the net is trained as it would be without it."""
