@@ -8,10 +8,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from superres.errors import ConfigError
 from superres.phases import FeatureConfig as FeatureConfig
@@ -21,14 +21,16 @@ from superres.phases import OptimiserConfig as OptimiserConfig
 from superres.phases import Phase as Phase
 from superres.phases import Preset, check_phases, fill_in_phases
 from superres.recipe_files import beside, read_yaml, with_degradation
+from superres.settings import Context as Context
 from superres.settings import Device as Device
 from superres.settings import Factor as Factor
+from superres.settings import ModelConfig as ModelConfig
 from superres.settings import PatchConfig as PatchConfig
 from superres.settings import Paths as Paths
 from superres.settings import Range as Range
 from superres.settings import Seconds as Seconds
 from superres.settings import Settings as Settings
-from superres.settings import Share, parse_range
+from superres.settings import Shares, check_net
 
 # --- degradation -----------------------------------------------------------------------------------------------------
 
@@ -39,13 +41,15 @@ class Blur(Settings):
     Give `sigma` in high-resolution voxels, or `na` and `wavelength` (micrometre), from which sigma is
     0.21 wavelength / NA (Zhang, Zerubia & Olivo-Marin 2007, Appl. Opt. 46:1819) divided by the voxel size.
     `haze` is the share of the light that is out of focus (widefield) and is spread by `haze_sigma` voxels instead.
+    `axial_sigma` blurs along Z as well, in high-resolution voxels along Z; for nets of three dimensions.
     """
 
     sigma: Range | None = None
     na: float | None = Field(None, gt=0)
     wavelength: Range | None = None
-    haze: Annotated[tuple[Share, Share], BeforeValidator(parse_range)] = (0.0, 0.0)
+    haze: Shares = (0.0, 0.0)
     haze_sigma: Range = (8.0, 8.0)
+    axial_sigma: Range | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -118,14 +122,6 @@ class Augment(Settings):
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-class ModelConfig(Settings):
-    """The generator net; `preset` sets widths and depths (see `superres.nets`)."""
-
-    preset: Literal["XS", "S", "M", "L"] = "M"
-    consistency_sigma: float = Field(2.5, ge=0, le=8, description="low voxels; low-pass follows the input; 0 is off")
-    interval: bool = Field(True, description="predict also how far off each voxel may be; see 'superres calibrate'")
-
-
 class IntensityRule(Settings):
     """How black and white of a volume are measured: percentiles of its local averages, per channel, never per tile.
 
@@ -143,6 +139,7 @@ class TrainConfig(Settings):
     manifests: Paths
     data_root: Path | None = None
     factor: Factor
+    channels: tuple[int, ...] | None = Field(None, description="channels to learn from, counted from 0; default all")
     seed: int = Field(0, ge=0)
     device: Device = "auto"
     model: ModelConfig = ModelConfig()
@@ -173,6 +170,15 @@ class TrainConfig(Settings):
         if self.steps is None and self.time_budget is None:
             raise ValueError("give the length of the training: steps (a number) or time_budget (such as 10min)")
         check_degrade(self.degrade, self.factor)
+        check_net(self.model, self.factor, self.channels)
+        if self.model.dimensions == 3 and any(phase.trains != "generator" for phase in self.phases):
+            raise ValueError(
+                "phases: the critic looks at planes, and the net has three dimensions; take preset=balanced"
+            )
+        if self.model.dimensions == 2 and any(step.blur and step.blur.axial_sigma for step in self.degrade):
+            raise ValueError(
+                "degrade: axial_sigma blurs along Z, which a net of two dimensions cannot undo; leave it out"
+            )
         return self
 
 

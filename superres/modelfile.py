@@ -36,6 +36,8 @@ _DECISIVE = (
     "degradation",
     "domain",
 )
+# The same, left out where a model has none of it, so that older models keep their identity.
+_DECISIVE_IF_GIVEN = ("context",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,9 @@ class ModelHeader:
         Where the net was right on its training data and near them (`superres.nets.domain`); empty in older models.
     display : bool
         Whether a critic shaped the net: its outputs are for display, not for measurement.
+    context : mapping
+        Which images the net takes to predict one: the axis (``z``, ``t`` or ``c``) along which they lie beside each
+        other, how many frames, and which of them (`target`) is predicted. Empty for one image alone.
     metrics : mapping
         Validation figures beside their baselines.
     calibration : mapping
@@ -90,10 +95,17 @@ class ModelHeader:
     training: Mapping[str, Any] = field(default_factory=dict)
     domain: Mapping[str, Any] = field(default_factory=dict)
     display: bool = False
+    context: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)
     lineage: list[Mapping[str, Any]] = field(default_factory=list)
     version: str = ""
+
+    @property
+    def looks_along(self) -> str:
+        """The axis along which the net sees more than one plane: ``z``, ``t``, or empty."""
+        axis = str(self.context.get("axis", ""))
+        return "z" if self.receptive_radius[0] > 0 or axis == "z" else axis.replace("c", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,7 @@ class ModelFile:
         Calibrating a model, renaming it or telling more of it changes the file and not this.
         """
         decisive = {name: getattr(self.header, name) for name in _DECISIVE}
+        decisive |= {name: value for name in _DECISIVE_IF_GIVEN if (value := getattr(self.header, name))}
         digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode())
         for name, value in sorted(self.weights.items()):
             digest.update(json.dumps([name, str(value.dtype), value.shape]).encode())

@@ -1,10 +1,13 @@
-"""What every group of settings is: a frozen pydantic model; and the types of fields that several groups share."""
+"""The ground of all settings, and the groups that say what a net is given, what it is, and what a patch holds.
+
+Each is a frozen pydantic model. `superres.config` hands them on to the rooms.
+"""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -35,11 +38,15 @@ def _parse_list(value: object) -> object:
 
 Seconds = Annotated[float, BeforeValidator(_parse_seconds), Field(gt=0)]
 Range = Annotated[tuple[float, float], BeforeValidator(parse_range)]
-Paths = Annotated[tuple[Path, ...], BeforeValidator(_parse_list)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Shares = Annotated[tuple[Share, Share], BeforeValidator(parse_range)]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_parse_list)]
 _Times = Annotated[int, Field(ge=1, le=16)]
 Factor = tuple[_Times, _Times, _Times]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")]
+
+
+Norm = Literal["none", "weight", "spectral", "batch"]
 
 
 class Settings(BaseModel):
@@ -56,8 +63,76 @@ class Settings(BaseModel):
         return self
 
 
+# --- net and patches -------------------------------------------------------------------------------------------------
+
+
+class Context(Settings):
+    """Further images that a two-dimensional net is given to predict one (2.5-D).
+
+    Along ``z`` or ``t`` the planes or time points around the predicted one, an odd number in all; at either end of the
+    stack or series they are mirrored. Along ``c`` all channels that the training lists, of which one is predicted.
+    """
+
+    axis: Literal["z", "t", "c"]
+    frames: int = Field(3, ge=3, le=15, description="planes or time points in all, an odd number; not for axis c")
+    predict: int | None = Field(None, ge=0, description="for axis c: the channel that is predicted")
+
+    @model_validator(mode="after")
+    def _fits_its_axis(self) -> Self:
+        if self.axis != "c" and self.frames % 2 == 0:
+            raise ValueError(f"frames={self.frames}: the predicted one stands in the middle; give an odd number")
+        if (self.predict is not None) != (self.axis == "c"):
+            raise ValueError("predict is the channel to predict, and needed for axis c only")
+        return self
+
+
+class ModelConfig(Settings):
+    """The generator net; `preset` sets widths and depths (see `superres.nets`)."""
+
+    preset: Literal["XS", "S", "M", "L"] = "M"
+    consistency_sigma: float = Field(2.5, ge=0, le=8, description="low voxels; low-pass follows the input; 0 is off")
+    interval: bool = Field(True, description="predict also how far off each voxel may be; see 'superres calibrate'")
+    dimensions: Literal[2, 3] = Field(2, description="2: plane by plane; 3: convolutions along Z too")
+    context: Context | None = Field(None, description="neighbouring planes, time points or channels (2.5-D)")
+    together: bool = Field(False, description="predict all channels that are listed at once; default each on its own")
+    norm: Norm = Field("none", description="none, or for study weight, spectral or batch norm in every residual block")
+    dropblock: float = Field(0.0, ge=0, le=0.5, description="share of features dropped, in blocks, while training")
+    attention: bool = Field(False, description="self-attention at the coarsest level; tiles are then not exact")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if self.context is not None and self.dimensions == 3:
+            raise ValueError("context is for nets of two dimensions; a net of three sees its neighbours along Z anyway")
+        if self.context is not None and self.together:
+            raise ValueError("context predicts one channel; leave together or context out")
+        return self
+
+
 class PatchConfig(Settings):
     """Size of a training patch in low-resolution voxels, and patches per step."""
 
     size: int = Field(48, ge=8, description="low-resolution voxels, a multiple of the net's stride")
+    depth: int = Field(16, ge=4, description="low-resolution voxels along Z, for nets of three dimensions")
     batch: int = Field(8, ge=1)
+
+
+def check_net(model: ModelConfig, factor: tuple[int, int, int], channels: tuple[int, ...] | None) -> None:
+    """Refuse a net that does not go with the factor, or with the channels that a training lists.
+
+    Raises
+    ------
+    ValueError
+        Saying what to give instead.
+    """
+    if factor[0] > 1 and model.dimensions == 2:
+        raise ValueError(
+            f"factor {list(factor)} upscales along Z, and a net of two dimensions works plane by plane; give "
+            f"model.dimensions=3, or factor [1, {factor[1]}, {factor[2]}]"
+        )
+    if channels is not None and (not channels or min(channels) < 0 or len(set(channels)) < len(channels)):
+        raise ValueError(f"channels {list(channels)}: give each channel once, counted from 0, for example [0, 1]")
+    predict = model.context.predict if model.context is not None else None
+    if (model.together or predict is not None) and (channels is None or len(channels) < 2):
+        raise ValueError("a net of several channels needs to know them; give two or more, for example channels=[0, 1]")
+    if predict is not None and channels is not None and predict not in channels:
+        raise ValueError(f"context.predict={predict} is none of the channels {list(channels)}")

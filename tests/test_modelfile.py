@@ -170,11 +170,11 @@ def test_weights_of_other_programs_are_no_models(tmp_path: Path, metadata: dict[
 
 def test_a_model_of_a_later_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
-    header = dataclasses.asdict(HEADER) | {"context": 3, "version": "9.0"}
+    header = dataclasses.asdict(HEADER) | {"hologram": 3, "version": "9.0"}
     save_file(WEIGHTS, path, metadata={"superres": json.dumps({"format": FORMAT, "header": header})})
     message = fault(path)
     assert "written by superres 9.0" in message
-    assert "(context); update superres" in message
+    assert "(hologram); update superres" in message
 
 
 def test_faults_are_errors_that_a_user_can_act_on() -> None:
@@ -192,11 +192,13 @@ CHANGES: dict[str, Any] = {
     "intensity": {"percentiles": [0.5, 99.8], "average": 4},
     "degradation": [{"downsample": "binning"}],
     "domain": {"level": [0.0, 1.0]},
+    "context": {"axis": "z", "frames": 3, "target": 1},
 }
 ASIDE: dict[str, Any] = {
     "name": "other",
     "voxel_size": (1.0, 1.0, 1.0),
     "training": {},
+    "display": True,
     "metrics": {},
     "calibration": {"factor": 2.0},
     "lineage": [],

@@ -196,8 +196,13 @@ def _file_set(entry: ManifestEntry) -> dict[str, Any]:
         *(_field("files", name, "sc:Text") for name in ("role", "channels", "shift_zyx")),
     ]
     data = [
-        {"files/file": file.file, "files/acquisition": item.id, "files/role": role}
-        | {"files/channels": _numbers(file.channels), "files/shift_zyx": _numbers(file.shift)}
+        {
+            "files/file": file.file,
+            "files/acquisition": item.id,
+            "files/role": role,
+            "files/channels": _numbers(file.channels),
+            "files/shift_zyx": _numbers(file.shift),
+        }
         for item in entry.acquisitions
         for file, role in item.files
     ]

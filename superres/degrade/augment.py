@@ -29,47 +29,48 @@ def augment_range(
     Parameters
     ----------
     high : Tensor
-        float32, (n, c, y, x), shares of the grey range.
+        float32, (n, c, y, x) or (n, c, z, y, x), shares of the grey range.
     low : Tensor or None
-        float32, (n, c, y / fy, x / fx), the recording that belongs to it, on the same scale.
+        float32, (n, c, y / fy, x / fx) or (n, c, z / fz, y / fy, x / fx), the recording of it, on the same scale.
     config : Augment
         Probabilities and ranges.
     generator : Generator
         On the device of `high`.
     black, white : Tensor or float
-        (n, 1, 1, 1), what the net sees as 0 and 1. A faint channel fills a small part of the grey range; shifted and
-        filled over all of it, its patches would be nothing but outliers.
+        (n, 1 or c, 1, 1) or one axis more, what the net sees as 0 and 1. A faint channel fills a small part of the
+        grey range; shifted and filled over all of it, its patches would be nothing but outliers.
 
     Returns
     -------
     tuple
         The changed `high` and `low`; new tensors.
     """
-    n = len(high)
+    n, ones = len(high), (1,) * (high.ndim - 1)
 
     def draw(lowest: float, highest: float) -> Tensor:
-        return lowest + (highest - lowest) * torch.rand(n, 1, 1, 1, generator=generator, device=high.device)
+        return lowest + (highest - lowest) * torch.rand(n, *ones, generator=generator, device=high.device)
 
     chosen = draw(0, 1) < config.probability
     contrast = torch.where(chosen, draw(*config.contrast), 1.0)
     offset = torch.where(chosen, draw(-config.offset, config.offset), 0.0)
     width = torch.as_tensor(white - black, device=high.device)
     offset = torch.minimum(torch.maximum(offset, -0.5 * width), 0.5 * width)
-    mean = high.mean(dim=(1, 2, 3), keepdim=True)
+    axes = _of_one_range(high, width)
+    mean = high.mean(dim=axes, keepdim=True)
     mask = _rectangles(high, chosen & (draw(0, 1) < config.rectangle), generator)
     # A third each: black, saturated, any grey level.
-    kind = torch.randint(0, 3, (n, 1, 1, 1), generator=generator, device=high.device)
+    kind = torch.randint(0, 3, (n, *ones), generator=generator, device=high.device)
     fill = torch.where(kind == 0, 0.0, torch.where(kind == 1, 1.0, draw(0, 1)))
     fill = torch.minimum(torch.maximum(fill, black - 0.5 * width), white + 0.5 * width)
 
     changed = torch.where(mask, fill, (high - mean) * contrast + mean + offset)
     if low is None:
-        lowest = high.amin(dim=(1, 2, 3), keepdim=True).clamp_max(0)
-        highest = high.amax(dim=(1, 2, 3), keepdim=True).clamp_min(1)
+        lowest = high.amin(dim=axes, keepdim=True).clamp_max(0)
+        highest = high.amax(dim=axes, keepdim=True).clamp_min(1)
         return torch.maximum(torch.minimum(changed, highest), lowest), None
-    factor = (high.shape[2] // low.shape[2], high.shape[3] // low.shape[3])
-    clean = torch.nn.functional.avg_pool2d(high, factor)
-    coarse = torch.nn.functional.max_pool2d(mask.float(), factor) > 0
+    factor = [a // b for a, b in zip(high.shape[2:], low.shape[2:], strict=True)]
+    clean = _pooled(high, factor, largest=False)
+    coarse = _pooled(mask.float(), factor, largest=True) > 0
     covered = mask | torch.nn.functional.interpolate(coarse.float(), size=high.shape[2:]).bool()
     changed = torch.where(covered, fill, changed)
     return changed, torch.where(coarse, fill + (low - clean), (low - mean) * contrast + mean + offset)
@@ -86,9 +87,10 @@ def own_range(
     Parameters
     ----------
     high : Tensor
-        float32, (n, c, y, x), shares of the grey range.
+        float32, (n, c, y, x) or (n, c, z, y, x), shares of the grey range.
     scale, shift : Tensor
-        (n, 1, 1, 1): ``scale * share + shift`` is the normalised intensity by the volume's black and white.
+        (n, 1 or c, 1, 1) or one axis more: ``scale * share + shift`` is the normalised intensity by the volume's black
+        and white.
     config : TrainConfig
         Share of such patches, and how intensities are averaged before black and white are measured.
     generator : Generator
@@ -99,21 +101,42 @@ def own_range(
     tuple of Tensor
         Scale and shift to use; at most 10 times the volume's scale.
     """
-    area = [min(n, config.intensity.average * f) for n, f in zip(high.shape[2:], config.factor[1:], strict=True)]
-    means = torch.nn.functional.avg_pool2d(high, (area[0], area[1]))
-    black, white = means.amin(dim=(1, 2, 3), keepdim=True), means.amax(dim=(1, 2, 3), keepdim=True)
+    lateral = high.shape[-2:]
+    area = [min(n, config.intensity.average * f) for n, f in zip(lateral, config.factor[1:], strict=True)]
+    means = _pooled(high, [1] * (high.ndim - 4) + area, largest=False)
+    axes = _of_one_range(high, scale)
+    black, white = means.amin(dim=axes, keepdim=True), means.amax(dim=axes, keepdim=True)
     steepest = 10 * scale
     own = 1 / torch.maximum(white - black, 1 / steepest)
-    chosen = torch.rand(len(high), 1, 1, 1, generator=generator, device=high.device) < config.augment.own_range
+    ones = (1,) * (high.ndim - 1)
+    chosen = torch.rand(len(high), *ones, generator=generator, device=high.device) < config.augment.own_range
     return torch.where(chosen, own, scale), torch.where(chosen, -black * own, shift)
 
 
+def _of_one_range(high: Tensor, scale: Tensor) -> tuple[int, ...]:
+    """Return the axes over which an image has one black and white: its channels share them unless `scale` has more."""
+    own_channels = scale.ndim == high.ndim and scale.shape[1] > 1
+    return tuple(range(2 if own_channels else 1, high.ndim))
+
+
+def _pooled(image: Tensor, area: list[int], *, largest: bool) -> Tensor:
+    """Return the mean or the largest of blocks of the last axes."""
+    if image.ndim == 4:
+        pool = torch.nn.functional.max_pool2d if largest else torch.nn.functional.avg_pool2d
+    else:
+        pool = torch.nn.functional.max_pool3d if largest else torch.nn.functional.avg_pool3d
+    pooled: Tensor = pool(image, tuple(area))
+    return pooled
+
+
 def _rectangles(high: Tensor, chosen: Tensor, generator: Generator) -> Tensor:
-    """Return a mask (n, 1, y, x) with one random rectangle in each chosen image."""
-    n, _, height, width = high.shape
-    corners = torch.rand(4, n, 1, 1, 1, generator=generator, device=high.device)
-    rows = torch.arange(height, device=high.device).view(1, 1, -1, 1) / height
-    columns = torch.arange(width, device=high.device).view(1, 1, 1, -1) / width
+    """Return a mask (n, 1, [z,] y, x) with one random rectangle, through all planes, in each chosen image."""
+    n, height, width = len(high), *high.shape[-2:]
+    ones = (1,) * (high.ndim - 1)
+    corners = torch.rand(4, n, *ones, generator=generator, device=high.device)
+    rows = torch.arange(height, device=high.device).view(-1, 1) / height
+    columns = torch.arange(width, device=high.device).view(1, -1) / width
     top, left = corners[0] * 0.75, corners[1] * 0.75
     bottom, right = top + 0.1 + 0.9 * corners[2], left + 0.1 + 0.9 * corners[3]
-    return chosen & (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
+    mask = chosen & (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
+    return mask.expand(n, 1, *high.shape[2:])

@@ -31,18 +31,19 @@ def degrade(
     generator: Generator,
     voxel_sizes: VoxelSizes | None = None,
 ) -> Tensor:
-    """Turn sharp planes into what the microscope would have recorded.
+    """Turn sharp planes or volumes into what the microscope would have recorded.
 
-    Every image of the batch draws its own parameters from the ranges of the steps.
+    Every image of the batch draws its own parameters from the ranges of the steps; its channels and planes share them,
+    and each has noise of its own.
 
     Parameters
     ----------
     high : Tensor
-        float32, (n, c, y, x), shares of the grey range; y and x multiples of the factor.
+        float32, (n, c, y, x) or (n, c, z, y, x), shares of the grey range; z, y and x multiples of the factor.
     steps : tuple of DegradeStep
         In the order in which the microscope does them.
     factor : tuple of int
-        Downsampling along Z, Y, X; Z must be 1, planes are degraded one by one.
+        Downsampling along Z, Y, X; for planes Z must be 1.
     generator : Generator
         Source of all randomness, on the device of `high`: the same seed gives the same recording.
     voxel_sizes : list of tuple, optional
@@ -51,28 +52,36 @@ def degrade(
     Returns
     -------
     Tensor
-        float32, (n, c, y / fy, x / fx).
+        float32, (n, c, y / fy, x / fx) or (n, c, z / fz, y / fy, x / fx).
 
     Raises
     ------
     ConfigError
-        When blur needs a voxel size that is unknown, or the factor does not fit.
+        When blur needs a voxel size that is unknown, or planes are to be blurred or made fewer along Z.
     """
-    if factor[0] != 1:
-        raise ConfigError(f"factor {list(factor)}: planes are degraded one by one, so the factor along Z must be 1")
-    x = high
+    if high.ndim == 4 and (factor[0] != 1 or any(step.blur and step.blur.axial_sigma for step in steps)):
+        raise ConfigError(
+            f"factor {list(factor)}: single planes are neither made fewer nor blurred along Z; give volumes, or a "
+            "factor of 1 along Z and no axial_sigma"
+        )
+    channels = high.shape[1]
+    x = high if high.ndim == 4 else high.flatten(1, 2)  # planes beside each other, as channels are
     for step in steps:
         if step.blur is not None:
             x = _blur(x, step.blur, generator, voxel_sizes)
+            if step.blur.axial_sigma is not None:
+                x = _blur_along_z(x, channels, _draw(step.blur.axial_sigma, x, generator))
         elif step.downsample is not None:
             x = downsample(x, step.downsample, factor[1:])
+            if factor[0] > 1:
+                x = _downsample_along_z(x, channels, step.downsample, factor[0])
         elif step.poisson is not None:
             x = _count(x, step.poisson, generator)
         elif step.read_noise is not None:
             x = _detect(x, step.read_noise, generator)
         elif step.line_jitter is not None:
             x = _jitter_lines(x, step.line_jitter, generator)
-    return x
+    return x if high.ndim == 4 else x.reshape(len(x), channels, -1, *x.shape[2:])
 
 
 def degrade_image(
@@ -89,7 +98,7 @@ def degrade_image(
     Parameters
     ----------
     high : ndarray
-        (c, z, y, x), any dtype, grey levels; y and x multiples of the factor.
+        (c, z, y, x), any dtype, grey levels; z, y and x multiples of the factor.
     grey_range : tuple of float
         Black and the top of the range, to which photons and read noise refer.
     seed : int
@@ -98,7 +107,7 @@ def degrade_image(
     Returns
     -------
     ndarray
-        float32, (c, z, y / fy, x / fx), grey levels on the same scale, not clipped and not rounded.
+        float32, (c, z / fz, y / fy, x / fx), grey levels on the same scale, not clipped and not rounded.
 
     Raises
     ------
@@ -109,15 +118,18 @@ def degrade_image(
         check_degrade(steps, factor)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    if high.shape[-2] % factor[1] or high.shape[-1] % factor[2]:
-        raise InputError(f"image of {high.shape[-2:]} voxels (Y, X) is not a multiple of the factor {factor[1:]}")
+    if any(n % f for n, f in zip(high.shape[1:], factor, strict=True)):
+        raise InputError(f"image of {high.shape[1:]} voxels (Z, Y, X) is not a multiple of the factor {factor}")
     black, white = grey_range
     c, z, y, x = high.shape
+    is_deep = factor[0] > 1 or any(step.blur and step.blur.axial_sigma for step in steps)
     # One channel per image, so that planes and channels draw independent noise but share the (middle) parameters.
-    planes = torch.from_numpy((high.reshape(c * z, 1, y, x).astype(np.float64) - black) / (white - black)).float()
-    generator = torch.Generator().manual_seed(seed)
-    low = degrade(planes, middle(steps), factor=factor, generator=generator, voxel_sizes=[voxel_size] * (c * z)).numpy()
-    return (low * np.float32(white - black) + np.float32(black)).reshape(c, z, *low.shape[-2:]).astype(np.float32)
+    batch = high.reshape((c, 1, z, y, x) if is_deep else (c * z, 1, y, x))
+    shares = torch.from_numpy((batch.astype(np.float64) - black) / (white - black)).float()
+    generator, sizes = torch.Generator().manual_seed(seed), [voxel_size] * len(shares)
+    low = degrade(shares, middle(steps), factor=factor, generator=generator, voxel_sizes=sizes).numpy()
+    grey = low * np.float32(white - black) + np.float32(black)
+    return grey.reshape(c, z // factor[0], *low.shape[-2:]).astype(np.float32)
 
 
 def middle(steps: tuple[DegradeStep, ...]) -> tuple[DegradeStep, ...]:
@@ -201,6 +213,27 @@ def downsample(x: Tensor, how: str, factor: tuple[int, int]) -> Tensor:
     return x
 
 
+def _blur_along_z(x: Tensor, channels: int, sigmas: Tensor) -> Tensor:
+    """Blur (n, c * z, y, x) along Z, each image by its own sigma, (n, 1, 1, 1); the end planes are repeated."""
+    taps = blur_taps(sigmas.view(-1, 1).expand(-1, 2))[:, 0]
+    planes = x.reshape(len(x), channels, -1, *x.shape[2:])
+    depth, radius = planes.shape[2], taps.shape[1] // 2
+    index = torch.arange(-radius, depth + radius, device=x.device).clamp_(0, depth - 1)
+    wide = planes.index_select(2, index)
+    total = torch.zeros_like(planes)
+    for number in range(taps.shape[1]):
+        total += wide.narrow(2, number, depth) * taps[:, number].view(-1, 1, 1, 1, 1)
+    return total.flatten(1, 2)
+
+
+def _downsample_along_z(x: Tensor, channels: int, how: str, factor: int) -> Tensor:
+    """Average or pick planes of (n, c * z, y, x), as `downsample` does within them."""
+    layers = x.reshape(len(x), channels, -1, factor, *x.shape[2:])
+    middle_two = ((factor - 1) // 2, factor // 2)
+    kept = layers if how == "binning" else layers[:, :, :, list(middle_two)]
+    return kept.mean(dim=3).flatten(1, 2)
+
+
 def _count(x: Tensor, poisson: Poisson, generator: Generator) -> Tensor:
     """Count photons: Poisson of the light above black; what lies below black is offset, not light."""
     photons = _draw(poisson.photons, x, generator)
@@ -216,8 +249,8 @@ def _detect(x: Tensor, noise: ReadNoise, generator: Generator) -> Tensor:
 
 def _jitter_lines(x: Tensor, jitter: LineJitter, generator: Generator) -> Tensor:
     """Shift every line along X by its own Gaussian distance, by linear interpolation; edge voxels are repeated."""
-    n, _, lines, width = x.shape
-    shift = _draw(jitter.sd, x, generator) * torch.randn(n, 1, lines, 1, generator=generator, device=x.device)
+    n, planes, lines, width = x.shape
+    shift = _draw(jitter.sd, x, generator) * torch.randn(n, planes, lines, 1, generator=generator, device=x.device)
     position = (torch.arange(width, device=x.device) + shift).clamp(0, width - 1).expand_as(x)
     left = position.floor().long().clamp_max(max(width - 2, 0))
     share = position - left

@@ -138,7 +138,7 @@ def fit_degradation(
     steps = 1 + len(files)
     progress(Progress("fit", 0, steps, "steps"))
     fit = fit_microscope(fields, seed=config.seed)
-    alone = []
+    alone: list[Alone] = []
     for number in files:
         progress(Progress("fit", 1 + len(alone), steps, "steps"))
         alone.append(_alone(recordings, number, fit.microscope.sampling, config.seed))

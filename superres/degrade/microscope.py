@@ -86,7 +86,7 @@ def _optics(low: Microscope, high: Microscope) -> tuple[DegradeStep, ...]:
     steps = []
     if high.blur > NEGLIGIBLE or high.haze > 0:
         haze = {"haze": (low.haze, high.haze), "haze_sigma": (low.haze_sigma, high.haze_sigma)} if high.haze > 0 else {}
-        steps.append(DegradeStep(blur=Blur(sigma=(low.blur, high.blur), **haze)))  # type: ignore[arg-type]
+        steps.append(DegradeStep(blur=Blur(sigma=(low.blur, high.blur), **haze)))
     if high.sampling is not None:
         steps.append(DegradeStep(downsample=high.sampling))
     if high.jitter > NEGLIGIBLE:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superres.datasets import Acquisition, Manifest
+from superres.errors import ConfigError
 from superres.evaluation.baselines import Recording, methods_for, restore
 from superres.evaluation.psf import Optics, Psf, find_psf
 from superres.evaluation.sampling import Sample, Setup
@@ -110,8 +111,15 @@ def _is_binned(setup: Setup) -> bool:
 
 def _with_depth(setup: Setup, optics: Optics, rivals: Iterable[ModelHeader]) -> Setup:
     """Have whole stacks read where a known blur or another net goes across planes."""
-    is_deep = (optics.psf is not None and optics.psf.sigma[0] > 0) or any(r.receptive_radius[0] > 0 for r in rivals)
-    return dataclasses.replace(setup, whole_stacks=setup.whole_stacks or is_deep)
+    is_deep = optics.psf is not None and optics.psf.sigma[0] > 0
+    along = {"z" if is_deep or setup.whole_stacks else "", "t" if setup.whole_series else ""}
+    along |= {rival.looks_along for rival in rivals}
+    if along >= {"z", "t"}:
+        raise ConfigError(
+            "one of the methods looks at neighbouring planes and another at neighbouring time points; evaluate them "
+            "one after another"
+        )
+    return dataclasses.replace(setup, whole_stacks="z" in along, whole_series="t" in along)
 
 
 def _tune(

@@ -16,10 +16,11 @@ from superres.errors import ConfigError, InputError, ModelFileError
 from superres.evaluation.bench import prepare_bench
 from superres.evaluation.controls import Control, negative_controls
 from superres.evaluation.conventions import describe_run
+from superres.evaluation.misregistration import misregistered
 from superres.evaluation.report import write_report
 from superres.evaluation.results import MODEL, Evaluation, gains_over, mean_over_acquisitions
 from superres.evaluation.rivals import budget_warnings, describe_net, read_headers
-from superres.evaluation.sampling import Sample, Setup, draw_samples, misregistered
+from superres.evaluation.sampling import Sample, Setup, draw_samples
 from superres.evaluation.scoring import Examine, Run, Scored, score_acquisition, with_micro_ssim
 from superres.evaluation.settings import EvaluateConfig
 from superres.evaluation.stopwatch import Stopwatch
@@ -140,6 +141,11 @@ def plan(config: EvaluateConfig, header: ModelHeader | None, *, acquisitions: Se
             f"{config.model}: the model upscales by {list(header.factor)}, but factor is {list(factor)}; leave factor "
             "out of the settings"
         )
+    if header is not None and header.context.get("axis") == "c":
+        raise ConfigError(
+            f"{config.model}: the model predicts one of {header.context['frames']} channels, which cannot be scored "
+            "beside baselines of all channels; upscale with it and compare the stores"
+        )
     steps = _steps(config, header)
     needy = [acquisition.id for acquisition in acquisitions if not acquisition.low]
     if needy and not steps:
@@ -159,7 +165,8 @@ def plan(config: EvaluateConfig, header: ModelHeader | None, *, acquisitions: Se
         planes=config.planes,
         crop=config.crop,
         seed=config.seed,
-        whole_stacks=factor[0] > 1 or (header is not None and header.receptive_radius[0] > 0),
+        whole_stacks=factor[0] > 1 or (header is not None and header.looks_along == "z"),
+        whole_series=header is not None and header.looks_along == "t",
     )
 
 

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from superres.config import DegradeStep, IntensityRule
 from superres.datasets import Acquisition
 from superres.datasets.pairs import match_intensity, open_pair
-from superres.datasets.registration import CERTAIN, TOLERATED, PlaneShift, register_images
 from superres.degrade import degrade_image
 from superres.errors import InputError
 from superres.evaluation.metrics import inner
@@ -52,6 +51,8 @@ class Setup:
         Of the noise.
     whole_stacks : bool
         Whether the method looks along Z, so that it needs all planes of a stack and not only the scored ones.
+    whole_series : bool
+        The same along T: all time points of a plane lie behind each other where planes do otherwise.
     """
 
     factor: Triple
@@ -61,6 +62,12 @@ class Setup:
     crop: int
     seed: int
     whole_stacks: bool
+    whole_series: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a sample is one stack or one series, of which not all planes are scored."""
+        return self.whole_stacks or self.whole_series
 
     @property
     def high_crop(self) -> tuple[int, int]:
@@ -163,7 +170,7 @@ def draw_samples(
         places = _places([recording.high for recording in recordings], setup)
         chosen = [places[i] for i in evenly(len(places), setup.planes)]
     samples, left_out = [], []
-    for group in _grouped(chosen, whole_stacks=setup.whole_stacks):
+    for group in _grouped(chosen, setup):
         recording = recordings[group[0].file]
         planes, faults = _usable(_read(recording, group, setup), setup)
         left_out += faults
@@ -179,34 +186,6 @@ def draw_samples(
 def places_of(acquisition: Acquisition, setup: Setup) -> list[Place]:
     """List the low planes of an acquisition, file by file, in the order in which they were recorded."""
     return _places([open_volume(path, axes=acquisition.axes) for path in acquisition.high], setup)
-
-
-def misregistered(acquisition: Acquisition, samples: Sequence[Sample], setup: Setup) -> list[str]:
-    """Say which real pairs lie further than a quarter of a high voxel from each other, after any shift that is stated.
-
-    The middle plane of each sample is measured, in the channel that registers best.
-    """
-    if not acquisition.low:
-        return []
-    fz = setup.factor[0]
-    lines = []
-    for sample in samples:
-        z = sample.scored[len(sample.scored) // 2] // fz
-        found = [
-            register_images(low[z : z + 1], truth[z * fz : (z + 1) * fz], factor=setup.factor)
-            for low, truth in zip(sample.low, sample.truth, strict=True)
-        ]
-        best = max((one for one in found if isinstance(one, PlaneShift)), key=lambda one: one.certainty, default=None)
-        label = sample.labels[len(sample.labels) // 2]
-        if best is None or best.certainty < CERTAIN:
-            lines.append(f"{label}: low and high do not register, so that they may not show one field")
-        elif max(map(abs, best.shift)) > TOLERATED:
-            y, x = best.shift[1:]
-            lines.append(
-                f"{label}: high lies Y {y:+.2f}, X {x:+.2f} voxels off low, which lowers every figure; measure and "
-                "state the shifts with 'superres data register'"
-            )
-    return lines
 
 
 def evenly(count: int, wanted: int) -> list[int]:
@@ -236,11 +215,12 @@ def _open(acquisition: Acquisition, index: int, factor: Triple) -> _Recording:
     return _Recording(high, low, acquisition.high[index])
 
 
-def _grouped(places: Sequence[Place], *, whole_stacks: bool) -> list[list[Place]]:
-    """Bring together what is read and predicted at once: a file's planes, or those of one stack."""
+def _grouped(places: Sequence[Place], setup: Setup) -> list[list[Place]]:
+    """Bring together what is read and predicted at once: a file's planes, or those of one stack or series."""
     groups: dict[tuple[int, int], list[Place]] = {}
     for place in places:
-        groups.setdefault((place.file, place.t if whole_stacks else 0), []).append(place)
+        of_series = place.z if setup.whole_series else 0
+        groups.setdefault((place.file, place.t if setup.whole_stacks else of_series), []).append(place)
     return list(groups.values())
 
 
@@ -252,6 +232,9 @@ def _read(recording: _Recording, group: list[Place], setup: Setup) -> _Planes:
     if setup.whole_stacks:
         low_parts = [(group[0].t, slice(0, nz))]
         scored = tuple(place.z * fz + fz // 2 for place in group)
+    elif setup.whole_series:
+        low_parts = [(t, slice(group[0].z, group[0].z + 1)) for t in range(volume.shape[0])]
+        scored = tuple(place.t for place in group)
     else:
         low_parts = [(place.t, slice(place.z, place.z + 1)) for place in group]
         scored = tuple(range(len(group)))
@@ -278,7 +261,7 @@ def _label(recording: _Recording, place: Place) -> str:
 
 
 def _usable(planes: _Planes, setup: Setup) -> tuple[_Planes | None, list[str]]:
-    """Leave out planes that cannot be scored, saying why; a stack is left out whole."""
+    """Leave out planes that cannot be scored, saying why; a stack or series is left out whole."""
     smallest = min(inner(planes.truth, setup.high_crop).shape[-2:])
     if smallest < SSIM_WINDOW:
         size = " x ".join(str(n) for n in planes.truth.shape[-2:])
@@ -287,7 +270,7 @@ def _usable(planes: _Planes, setup: Setup) -> tuple[_Planes | None, list[str]]:
             f"and {SSIM_WINDOW} are needed; give a smaller crop, for example --set crop=0"
         )
         return None, [reason]
-    if setup.whole_stacks:
+    if setup.is_whole:
         inside = inner(planes.truth[:, list(planes.scored)], setup.high_crop)
         fault = (
             _fault(planes.truth, "truth") or _fault(inside, "scored part of truth") or _fault(planes.low, "low image")

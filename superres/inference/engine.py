@@ -17,7 +17,7 @@ from superres.errors import InputError
 from superres.inference.plan import TilePlan
 from superres.inference.predictor import Predictor, load_model
 from superres.inference.trust import TrustSummary, TrustWriter
-from superres.inference.unit import Channel, Tally, make_channel
+from superres.inference.unit import Channel, Tally, make_channels
 from superres.modelfile import FOR_DISPLAY
 from superres.progress import Progress, ProgressCallback, silent
 from superres.volumes import (
@@ -103,15 +103,18 @@ def upscale(
     predictor = predictor or load_model(config.model, config.device)
     channels = _channels(volume, config.channels)
     predictor.require_channels(len(channels), str(source))
-    intensities = measure_intensity(volume, predictor.rule)
+    intensities = measure_intensity(volume, predictor.rule, channels=channels)
     plan = predictor.plan(volume.shape[2:], tile=config.tile, shard=config.shard)
-    jobs = [make_channel(volume, c, intensities[c], predictor, plan, config) for c in channels]
+    jobs = make_channels(volume, channels, intensities, predictor, plan, config)
     layout = _layout(volume, predictor, plan, config, jobs)
     store = OutputStore.open(out, layout, overwrite=config.overwrite)
     trust = None
     if config.trust and jobs[0].guard is not None:
         trust = TrustWriter.open(out, layout, plan, jobs, overwrite=config.overwrite)
     todo = [u for u in store.units() if not (store.is_done(u) and (trust is None or trust.is_done(u)))]
+    if jobs[0].shared is not None:
+        # Channels that are predicted at once, one after another.
+        todo.sort(key=lambda unit: (unit._replace(c=0), unit.c))
     tally = Tally()
     events = _tile_events(plan, store, todo, progress)
     next(events)
@@ -133,7 +136,8 @@ def upscale(
         units_done_before=len(store.units()) - len(todo),
         seconds=time.monotonic() - started,
         clipped=tally.clipped,
-        warnings=_warnings(volume, predictor, tally, store.layout.dtype),
+        warnings=_warnings(volume, predictor, tally, store.layout.dtype)
+        + (jobs[0].without if jobs[0].guard is None else ()),
         trust=summary,
     )
 
@@ -196,7 +200,7 @@ def _guard_record(config: UpscaleConfig, jobs: Sequence[Channel]) -> dict[str, A
     """Say whether the guard acted, by which means, and what it had to do without."""
     guard = jobs[0].guard
     if not config.guard or guard is None:
-        return {"on": False}
+        return {"on": False} | ({"why": list(jobs[0].without)} if jobs[0].without else {})
     means = {
         "comparison with the input": guard.compares,
         "training data": guard.domain is not None,
@@ -213,7 +217,7 @@ def _guard_record(config: UpscaleConfig, jobs: Sequence[Channel]) -> dict[str, A
 
 def _tile_events(plan: TilePlan, store: OutputStore, todo: list[Unit], progress: ProgressCallback) -> Iterator[None]:
     """Report one event before the first tile and one after each; shards that were finished before count as done."""
-    counts = {unit: sum(1 for _ in plan.tiles(store.region(unit))) for unit in store.units()}
+    counts = {unit: sum(1 for _ in plan.blocks(store.region(unit))) for unit in store.units()}
     total = sum(counts.values())
     done = total - sum(counts[unit] for unit in todo)
     progress(Progress("upscale", done, total, "tiles"))
@@ -227,6 +231,11 @@ def _warnings(volume: Volume, predictor: Predictor, tally: Tally, dtype: str) ->
     found = []
     if predictor.header.display:
         found.append(f"this output is {FOR_DISPLAY}")
+    if not predictor.exact_tiling:
+        found.append(
+            "the model attends to whole tiles, so that its output depends on them: tiles are blended where they "
+            "overlap, and seams are possible; a larger --set tile=... makes fewer of them"
+        )
     if tally.not_finite:
         found.append(f"{tally.not_finite} voxels of {volume.source} are NaN or infinite and stay so in the output")
     if tally.clipped:

@@ -29,11 +29,12 @@ from torch import Tensor
 from superres.degrade.noise_line import NoiseLine
 from superres.degrade.transfer import Transfer
 from superres.inference.consistency import SMOOTHING, SUSPICIOUS
-from superres.inference.plan import TilePlan, mirrored
+from superres.inference.plan import TilePlan
 from superres.nets import resample
 from superres.nets.domain import Domain
 from superres.nets.statistics import RADIUS, WINDOW_RADIUS, local_statistics, spread
 from superres.nets.trial import Trial
+from superres.volumes.edges import mirrored
 
 Place = tuple[slice, slice]
 """Rows and columns."""

@@ -15,16 +15,17 @@ from superres.degrade.noise_line import LEAST_VARIANCE, NoiseLine, measure_noise
 from superres.degrade.transfer import Transfer, transfer_of
 from superres.errors import ConfigError, ModelFileError
 from superres.inference.guard import Evidence, Guard, Place, damped
-from superres.inference.plan import SMALLEST_INPUT, TilePlan, mirrored
+from superres.inference.plan import SMALLEST_INPUT, TilePlan
 from superres.nets import resample
 from superres.nets.domain import Domain
 from superres.nets.statistics import RADIUS
 from superres.nets.trial import Trial, trial_slope, trial_step, trial_sums
+from superres.volumes.edges import mirrored
 
 if TYPE_CHECKING:
     from superres.inference.predictor import Predictor
 
-# Rows and columns of one plane to their voxels, normalised, (1, y, x).
+# Rows and columns of one plane to their voxels, normalised, (images, y, x).
 Read = Callable[[slice, slice], NDArray[np.float32]]
 
 _CUBIC_RADIUS = 2
@@ -68,9 +69,9 @@ def predict_guarded(
     Parameters
     ----------
     predictor : Predictor
-        A net that takes one channel.
+        A net that predicts one channel, plane by plane.
     read : callable
-        Gives normalised voxels of the plane, (1, y, x).
+        Gives normalised voxels of the plane and of what stands beside it, (images, y, x).
     plan : TilePlan
         Where the tile is from.
     core : tuple of slice
@@ -85,14 +86,15 @@ def predict_guarded(
     once = _ReadOnce(read)
     grown = grown_core(core, plan, guard.reach, predictor.header.stride[1:])
     parts = predictor.predict_tile(once, plan, *grown, interval=interval)
-    low = _around(once, plan, core, RADIUS + 1)
+    own = _Own(once, predictor.target)
+    low = _around(own, plan, core, RADIUS + 1)
     weight, evidence = guard.examine(low, parts[0], plan, grown, core)
     inner = tuple(
         slice((part.start - whole.start) * f, (part.stop - whole.start) * f)
         for part, whole, f in zip(core, grown, plan.factor[1:], strict=True)
     )
     net = parts[:, *inner]
-    pred = damped(net[0], lambda: _plain(once, plan, core), weight) if damp else net[0]
+    pred = damped(net[0], lambda: _plain(own, plan, core), weight) if damp else net[0]
     return Guarded(pred, evidence, net)
 
 
@@ -136,7 +138,8 @@ def make_guard(
     if noise is None:
         notes.append(f"the output is not compared with the input: {why}")
     trial = None
-    if transfer is not None and noise is not None and domain is not None and domain.trial is not None:
+    tried = domain is not None and domain.trial is not None and not predictor.header.context
+    if tried and domain is not None and transfer is not None and noise is not None:
         trial = Trial(_try(predictor, windows, transfer, noise), domain.trial)
     else:
         notes.append("the net is not tried on the input made coarser: " + _why_no_trial(predictor, domain))
@@ -167,6 +170,8 @@ def _try(
 def _why_no_trial(predictor: Predictor, domain: Domain | None) -> str:
     if max(predictor.header.factor) == 1:
         return "it restores without making finer"
+    if predictor.header.context:
+        return "it sees other images beside the one that it predicts"
     if domain is None or domain.trial is None:
         return "the model file does not say how such trials went on its training images"
     return "it is not compared with the input either"
@@ -223,6 +228,16 @@ class _ReadOnce:
         block = self._read(y, x)
         self._held = (y, x, block)
         return block
+
+
+class _Own:
+    """Gives of what is read the image alone that is predicted, (1, y, x)."""
+
+    def __init__(self, read: Read, target: int) -> None:
+        self._read, self._target = read, target
+
+    def __call__(self, y: slice, x: slice) -> NDArray[np.float32]:
+        return self._read(y, x)[self._target : self._target + 1]
 
 
 def _around(read: Read, plan: TilePlan, core: Place, edge: int) -> NDArray[np.float32]:

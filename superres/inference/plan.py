@@ -7,17 +7,20 @@ is equivariant to shifts by its stride the result does not depend on the tiles, 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
+from superres.volumes.edges import mirrored as mirrored
 
 Triple = tuple[int, int, int]
+Region = tuple[slice, slice, slice]
 
 # Large tiles waste little on the halo, small ones fit the cache; the default lies between.
 DEFAULT_TILE = 384
+# The same along Y and X for nets of three dimensions, whose halo is large; along Z half as much.
+DEFAULT_DEEP_TILE = 80
 # Output voxels per shard that are aimed at: 32 million are 64 MB of uint16.
 _SHARD_VOXELS = 32 << 20
 _LARGEST_CHUNK = 256
@@ -27,6 +30,8 @@ SMALLEST_INPUT = 144
 torch gives convolutions over 20 480 values or fewer to another algorithm, which rounds differently; inputs of at least
 this side are above that, so that small tiles and large ones agree in every bit.
 """
+SMALLEST_BLOCK = (40, 80, 80)
+"""The same along Z, Y and X for nets of three dimensions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class TilePlan:
     factor : tuple of int
         Upscaling along Z, Y, X.
     tile : tuple of int
-        ZYX low-resolution voxels of a tile's core; along Z always 1.
+        ZYX low-resolution voxels of a tile's core; along Z 1, except for nets of three dimensions.
     halo : tuple of int
         ZYX low-resolution voxels that are read around the core.
     shard, chunk : tuple of int
@@ -60,23 +65,23 @@ class TilePlan:
         z, y, x = (n * f for n, f in zip(self.shape, self.factor, strict=True))
         return z, y, x
 
-    def tiles(self, region: tuple[slice, slice, slice]) -> Iterator[tuple[int, slice, slice]]:
-        """List the cores, as (z, rows, columns) in low-resolution voxels, whose output fills a region.
+    def tiles(self, region: Region) -> Iterator[tuple[int, slice, slice]]:
+        """List the cores of a net that goes plane by plane as (z, rows, columns); otherwise as `blocks`."""
+        return ((planes.start, rows, columns) for planes, rows, columns in self.blocks(region))
+
+    def blocks(self, region: Region) -> Iterator[Region]:
+        """List the cores, ZYX in low-resolution voxels, whose output fills a region.
 
         Parameters
         ----------
         region : tuple of slice
             ZYX output voxels, starting on a tile: a shard, clipped to the image.
         """
-        z, y, x = (slice(r.start // f, -(-r.stop // f)) for r, f in zip(region, self.factor, strict=True))
-        for plane in range(z.start, z.stop):
-            for row in range(y.start, y.stop, self.tile[1]):
-                for column in range(x.start, x.stop, self.tile[2]):
-                    yield (
-                        plane,
-                        slice(row, min(row + self.tile[1], y.stop)),
-                        slice(column, min(column + self.tile[2], x.stop)),
-                    )
+        parts = []
+        for whole, f, step in zip(region, self.factor, self.tile, strict=True):
+            start, stop = whole.start // f, -(-whole.stop // f)
+            parts.append([slice(at, min(at + step, stop)) for at in range(start, stop, step)])
+        return itertools.product(*parts)
 
 
 def plan_tiles(
@@ -97,32 +102,25 @@ def plan_tiles(
     factor, radius, stride : tuple of int
         The net's upscaling, receptive radius and stride, along Z, Y, X.
     tile : int, optional
-        Largest side of a tile's core in low-resolution voxels; tiles are made even, and rounded up to the stride.
+        Largest side of a tile's core in low-resolution voxels, along Z half of it; tiles are made even, and rounded up
+        to the stride.
     shard : int, optional
         Tiles along Y and along X in one shard.
     """
-    cores = [_even_core(n, tile or DEFAULT_TILE, s) for n, s in zip(shape[1:], stride[1:], strict=True)]
+    is_deep = radius[0] > 0
+    largest = tile or (DEFAULT_DEEP_TILE if is_deep else DEFAULT_TILE)
+    deep = _even_core(shape[0], max(1, largest // 2), stride[0]) if is_deep else 1
+    cores = [_even_core(n, largest, s) for n, s in zip(shape[1:], stride[1:], strict=True)]
     halo = tuple(math.ceil(r / s) * s for r, s in zip(radius, stride, strict=True))
+    most = math.isqrt(_SHARD_VOXELS // (deep * math.prod(factor) * cores[0] * cores[1])) if is_deep else _SHARD_VOXELS
     counts = [
-        min(shard or _default_count(core * f), math.ceil(n / core))
+        min(shard or max(1, min(most, _default_count(core * f))), math.ceil(n / core))
         for n, core, f in zip(shape[1:], cores, factor[1:], strict=True)
     ]
     y, x = (core * f * count for core, f, count in zip(cores, factor[1:], counts, strict=True))
-    z = factor[0] * max(1, min(shape[0], 16, _SHARD_VOXELS // (y * x * factor[0])))
-    chunk = (z, largest_divisor(y), largest_divisor(x))
-    return TilePlan(shape, factor, (1, cores[0], cores[1]), (halo[0], halo[1], halo[2]), (z, y, x), chunk)
-
-
-def mirrored(start: int, stop: int, length: int) -> NDArray[np.intp]:
-    """Return the voxels that stand at positions start ... stop of an axis continued by reflection.
-
-    The edge voxel is not repeated (NumPy's ``reflect``); a halo longer than the image is reflected again and again.
-    """
-    if length == 1:
-        return np.zeros(stop - start, dtype=np.intp)
-    period = 2 * (length - 1)
-    position = np.arange(start, stop) % period
-    return np.minimum(position, period - position).astype(np.intp)
+    z = factor[0] * (deep if is_deep else max(1, min(shape[0], 16, _SHARD_VOXELS // (y * x))))
+    chunk = (largest_divisor(z), largest_divisor(y), largest_divisor(x))
+    return TilePlan(shape, factor, (deep, cores[0], cores[1]), (halo[0], halo[1], halo[2]), (z, y, x), chunk)
 
 
 def _even_core(length: int, largest: int, stride: int) -> int:

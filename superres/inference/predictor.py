@@ -9,18 +9,22 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from superres.config import IntensityRule
 from superres.errors import ModelFileError, SuperresError
-from superres.inference.guard import Guard
-from superres.inference.guarded import make_guard, noise_windows, predict_guarded
-from superres.inference.plan import SMALLEST_INPUT, TilePlan, mirrored, plan_tiles
+from superres.inference.blending import blend_tiles
+from superres.inference.plan import SMALLEST_BLOCK, SMALLEST_INPUT, Region, TilePlan, plan_tiles
+from superres.inference.restoring import restore_image
 from superres.modelfile import ModelHeader, load_model_file
 from superres.nets import UNet, choose_device, net_from_model_file, place
-from superres.volumes import measure_intensity_of
+from superres.nets.device import layout
+from superres.volumes.edges import mirrored
 
-# Rows and columns of one plane to their voxels, normalised, (c, y, x).
+# Rows and columns of one plane to their voxels, normalised, (images, y, x).
 ReadNormalised = Callable[[slice, slice], NDArray[np.float32]]
+# Planes, rows and columns to their voxels, normalised, (channels, z, y, x).
+ReadBlock = Callable[[slice, slice, slice], NDArray[np.float32]]
 
 _SMALLEST_TILE = 16
 
@@ -54,15 +58,15 @@ class Predictor:
         Parameters
         ----------
         low : ndarray
-            float32, (c, y, x), normalised intensities; y and x multiples of the stride.
+            float32, (images, y, x), normalised intensities, y and x multiples of the stride: the channels, or the
+            frames around the one that is predicted. For nets of three dimensions (channels, z, y, x).
 
         Returns
         -------
         ndarray
-            float32, (c, y * fy, x * fx), normalised intensities.
+            float32, (c, y * fy, x * fx) or (c, z * fz, y * fy, x * fx), normalised intensities.
         """
-        batch = torch.from_numpy(np.ascontiguousarray(low)[None]).to(self.device, memory_format=torch.channels_last)
-        prediction: NDArray[np.float32] = self._net(batch)[0].float().cpu().numpy()
+        prediction: NDArray[np.float32] = self._net(self._batch(low))[0].float().cpu().numpy()
         return prediction
 
     @torch.inference_mode()
@@ -77,17 +81,37 @@ class Predictor:
         Returns
         -------
         ndarray
-            float32, (3 c, y * fy, x * fx), normalised intensities: the c predicted channels, then c half-widths below,
-            then c above. Half-widths are those of the net; times `interval_factor` they are calibrated.
+            As from `predict`, with 3 c channels: the c predicted ones, then c half-widths below, then c above.
+            Half-widths are those of the net; times `interval_factor` they are calibrated.
 
         Raises
         ------
         ModelFileError
             When the model has no interval head.
         """
-        batch = torch.from_numpy(np.ascontiguousarray(low)[None]).to(self.device, memory_format=torch.channels_last)
-        parts: NDArray[np.float32] = torch.cat(self._net.with_interval(batch), dim=1)[0].float().cpu().numpy()
+        parts: NDArray[np.float32] = (
+            torch.cat(self._net.with_interval(self._batch(low)), dim=1)[0].float().cpu().numpy()
+        )
         return parts
+
+    def _batch(self, low: NDArray[np.float32]) -> Tensor:
+        batch = torch.from_numpy(np.ascontiguousarray(low)[None])
+        return batch.to(self.device, memory_format=layout(batch))
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether the net has three dimensions: it predicts blocks and not planes."""
+        return self._net.architecture.dimensions == 3
+
+    @property
+    def exact_tiling(self) -> bool:
+        """Whether the output does not depend on the tiles."""
+        return self._net.architecture.exact_tiling
+
+    @property
+    def target(self) -> int:
+        """Which of the images that the net takes is the predicted one, where it predicts one."""
+        return self._net.architecture.target
 
     @property
     def has_interval(self) -> bool:
@@ -106,7 +130,7 @@ class Predictor:
     def predict_tile(
         self, read: ReadNormalised, plan: TilePlan, rows: slice, columns: slice, *, interval: bool = False
     ) -> NDArray[np.float32]:
-        """Predict the core of one tile from its surroundings.
+        """Predict the core of one tile of a plane from its surroundings.
 
         Beyond the edge of the image its reflection is read. Where the device has too little memory, the tile is
         halved; the result is the same.
@@ -114,7 +138,7 @@ class Predictor:
         Parameters
         ----------
         read : callable
-            Gives normalised voxels of the plane, (c, y, x).
+            Gives normalised voxels of the plane and of what stands beside it, (images, y, x).
         plan : TilePlan
             Where the tile is from.
         rows, columns : slice
@@ -127,26 +151,55 @@ class Predictor:
         ndarray
             float32, (c, rows * fy, columns * fx), normalised intensities; with `interval` (3 c, ...).
         """
+        return self._predict_any(read, plan, (rows, columns), interval)
+
+    def predict_block(
+        self, read: ReadBlock, plan: TilePlan, core: Region, *, interval: bool = False
+    ) -> NDArray[np.float32]:
+        """Predict the core of one tile of a volume, for nets of three dimensions; otherwise as `predict_tile`.
+
+        Parameters
+        ----------
+        read : callable
+            Gives normalised voxels of the volume, (channels, z, y, x).
+        core : tuple of slice
+            ZYX low-resolution voxels.
+
+        Returns
+        -------
+        ndarray
+            float32, (c, z * fz, y * fy, x * fx), normalised intensities; with `interval` (3 c, ...).
+        """
+        return self._predict_any(read, plan, core, interval)
+
+    def _predict_any(
+        self, read: Callable[..., NDArray[np.float32]], plan: TilePlan, core: tuple[slice, ...], interval: bool
+    ) -> NDArray[np.float32]:
+        """Predict a core; of a net whose output depends on the tile, from all tiles that reach into it."""
+        if self.exact_tiling:
+            return self._predict_part(read, plan, core, interval)
+        stride = self.header.stride[-len(core) :]
+        return blend_tiles(lambda part: self._predict_part(read, plan, part, interval), plan, core, stride)
+
+    def _predict_part(
+        self, read: Callable[..., NDArray[np.float32]], plan: TilePlan, core: tuple[slice, ...], interval: bool
+    ) -> NDArray[np.float32]:
+        """Predict a core, (rows, columns) or (planes, rows, columns); what is too large for the memory in halves."""
         try:
-            return self._predict_core(read, plan, rows, columns, interval)
+            return self._predict_core(read, plan, core, interval)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-        if max(rows.stop - rows.start, columns.stop - columns.start) <= _SMALLEST_TILE:
+        sides = [part.stop - part.start for part in core]
+        axis = sides.index(max(sides))
+        if sides[axis] <= _SMALLEST_TILE:
             raise SuperresError(
                 f"{self.device} has too little memory even for a tile of {_SMALLEST_TILE} voxels; free some of it, or "
                 "run on the CPU: --set device=cpu"
             )
-        along_rows = rows.stop - rows.start >= columns.stop - columns.start
-        stride = self.header.stride[1 if along_rows else 2]
-        halves = _halves(rows if along_rows else columns, stride)
-        parts = [
-            self.predict_tile(
-                read, plan, half if along_rows else rows, columns if along_rows else half, interval=interval
-            )
-            for half in halves
-        ]
-        return np.concatenate(parts, axis=1 if along_rows else 2)
+        halves = _halves(core[axis], self.header.stride[-len(core) :][axis])
+        parts = [self._predict_part(read, plan, (*core[:axis], half, *core[axis + 1 :]), interval) for half in halves]
+        return np.concatenate(parts, axis=1 + axis)
 
     def restore(self, image: NDArray[Any], *, tile: int | None = None, guarded: bool = True) -> NDArray[np.float32]:
         """Upscale an image in memory, on its own grey scale.
@@ -154,7 +207,7 @@ class Predictor:
         Parameters
         ----------
         image : ndarray
-            (c, z, y, x), any dtype; every channel is upscaled on its own.
+            (c, z, y, x), any dtype. For a net that looks at neighbouring time points (c, t, y, x).
         tile : int, optional
             Largest tile side in voxels.
         guarded : bool
@@ -163,14 +216,15 @@ class Predictor:
         Returns
         -------
         ndarray
-            float32, (c, z * fz, y * fy, x * fx), grey levels of the input; not clipped.
+            float32, (c, z * fz, y * fy, x * fx), grey levels of the input; not clipped. A net that predicts one of
+            several channels returns that one.
 
         Raises
         ------
         InputError
             When a channel is constant or holds nothing but NaN.
         """
-        (prediction,) = self._restore(image, tile, guarded=guarded, interval=False)
+        (prediction,) = restore_image(self, image, tile, guarded=guarded, interval=False)
         return prediction
 
     def restore_interval(
@@ -194,7 +248,7 @@ class Predictor:
         InputError, ModelFileError
             As for `restore`; when the model has no interval head.
         """
-        pred, below, above = self._restore(image, tile, guarded=False, interval=True)
+        pred, below, above = restore_image(self, image, tile, guarded=False, interval=True)
         return pred, below, above
 
     def examine(
@@ -211,68 +265,25 @@ class Predictor:
         -------
         tuple of ndarray
             What the net makes of the image by itself, as `restore` with ``guarded=False``; and the share of its
-            residual over interpolation that the guard keeps, float32, (c, z, y, x) of the input, 0 to 1, 1 everywhere
-            for nets that are not guarded.
+            residual over interpolation that the guard keeps, float32, (c, z, y, x) of the input for every channel that
+            is predicted, 0 to 1, 1 everywhere for nets that are not guarded.
 
         Raises
         ------
         InputError
             As for `restore`.
         """
-        weight = np.ones(image.shape, np.float32)
-        (own,) = self._restore(image, tile, guarded=True, interval=False, weight=weight)
+        weight = np.ones((1 if self.header.context.get("axis") == "c" else len(image), *image.shape[1:]), np.float32)
+        (own,) = restore_image(self, image, tile, guarded=True, interval=False, weight=weight)
         return own, weight
-
-    def _restore(
-        self,
-        image: NDArray[Any],
-        tile: int | None,
-        *,
-        guarded: bool,
-        interval: bool,
-        weight: NDArray[np.float32] | None = None,
-    ) -> list[NDArray[np.float32]]:
-        """Return the prediction, and with `interval` the half-widths, each (c, z * fz, y * fy, x * fx).
-
-        With `weight`, (c, z, y, x), the guard writes there what it would keep, and leaves the prediction as it is.
-        """
-        self.require_channels(image.shape[0], "the image")
-        intensities = measure_intensity_of(image, self.rule)
-        plan = self.plan((image.shape[1], image.shape[2], image.shape[3]), tile=tile)
-        out = np.empty((3 if interval else 1, len(image), *plan.output_shape), np.float32)
-        fy, fx = plan.factor[1:]
-        everything = tuple(slice(0, n) for n in plan.output_shape)
-        for c, intensity in enumerate(intensities):
-            normalised = np.nan_to_num(np.asarray(intensity.normalise(image[c]), np.float32), nan=0.0)
-            guard = self._guard_of(normalised) if guarded and self.header.channels == 1 else None
-            for z, rows, columns in plan.tiles(everything):  # type: ignore[arg-type]
-                plane = normalised[z : z + 1]
-
-                def read(y: slice, x: slice, plane: NDArray[np.float32] = plane) -> NDArray[np.float32]:
-                    return plane[:, y, x]
-
-                where = (slice(rows.start * fy, rows.stop * fy), slice(columns.start * fx, columns.stop * fx))
-                if guard is not None:
-                    found = predict_guarded(self, read, plan, (rows, columns), guard, damp=weight is None)
-                    if weight is not None:
-                        weight[c, z, rows, columns] = found.evidence.weight
-                    out[0, c, z, *where] = intensity.denormalise(found.pred)
-                    continue
-                core = self.predict_tile(read, plan, rows, columns, interval=interval)
-                out[0, c, z, *where] = intensity.denormalise(core[0])
-                out[1:, c, z, *where] = core[1:] * np.float32(intensity.white - intensity.black)
-        return list(out)
-
-    def _guard_of(self, channel: NDArray[np.float32]) -> Guard:
-        places = noise_windows(len(channel), (channel.shape[1], channel.shape[2]))
-        return make_guard(self, [channel[z, y, x] for z, y, x in places], (None, None, None))[0]
 
     @torch.inference_mode()
     def interpolate(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """Upscale by cubic interpolation alone: what the net's residual is added to; shapes as in `restore`."""
-        planes = torch.from_numpy(image.astype(np.float32).reshape(-1, 1, *image.shape[-2:])).to(self.device)
+        size = image.shape[1:] if self.is_deep else image.shape[2:]
+        planes = torch.from_numpy(image.astype(np.float32).reshape(-1, 1, *size)).to(self.device)
         fine = self._net.interpolate(planes).cpu().numpy()
-        return fine.reshape(*image.shape[:2], *fine.shape[-2:])
+        return fine.reshape(len(image), -1, *fine.shape[-2:])
 
     def plan(self, shape: tuple[int, int, int], *, tile: int | None = None, shard: int | None = None) -> TilePlan:
         """Plan the tiles of a volume of ZYX `shape` for this net."""
@@ -294,29 +305,37 @@ class Predictor:
         ModelFileError
             When the net takes several channels at once and the input has another number.
         """
-        if self.header.channels not in (1, channels):
+        context = self.header.context
+        at_once = context["frames"] if context.get("axis") == "c" else self.header.channels
+        if at_once not in (1, channels):
             raise ModelFileError(
-                f"{what} has {channels} channels, the model {self.header.name} takes {self.header.channels} at once; "
+                f"{what} has {channels} channels, the model {self.header.name} takes {at_once} at once; "
                 f"choose channels (--set channels=[0,1]) or another model"
             )
 
     def _predict_core(
-        self, read: ReadNormalised, plan: TilePlan, rows: slice, columns: slice, interval: bool
+        self, read: Callable[..., NDArray[np.float32]], plan: TilePlan, core: tuple[slice, ...], interval: bool
     ) -> NDArray[np.float32]:
-        _, halo_y, halo_x = plan.halo
-        _, fy, fx = plan.factor
-        # What lies beyond the core is cut off again.
-        extent = [
-            _round_up(max(part.stop - part.start, SMALLEST_INPUT - 2 * halo), stride)
-            for part, halo, stride in zip((rows, columns), plan.halo[1:], self.header.stride[1:], strict=True)
-        ]
-        y = mirrored(rows.start - halo_y, rows.start + extent[0] + halo_y, plan.shape[1])
-        x = mirrored(columns.start - halo_x, columns.start + extent[1] + halo_x, plan.shape[2])
-        block = read(slice(int(y.min()), int(y.max()) + 1), slice(int(x.min()), int(x.max()) + 1))
-        predict = self.predict_interval if interval else self.predict
-        prediction = predict(block[:, y - y.min()][:, :, x - x.min()])
-        height, width = rows.stop - rows.start, columns.stop - columns.start
-        return prediction[:, halo_y * fy : (halo_y + height) * fy, halo_x * fx : (halo_x + width) * fx]
+        axes = len(core)
+        halos, factors, lengths = plan.halo[-axes:], plan.factor[-axes:], plan.shape[-axes:]
+        smallest = SMALLEST_BLOCK if axes == 3 else (SMALLEST_INPUT,) * 2
+        indices = []
+        for part, halo, least, step, length in zip(
+            core, halos, smallest, self.header.stride[-axes:], lengths, strict=True
+        ):
+            # What lies beyond the core is cut off again.
+            extent = _round_up(max(part.stop - part.start, least - 2 * halo), step)
+            indices.append(mirrored(part.start - halo, part.start + extent + halo, length))
+        block = read(*(slice(int(index.min()), int(index.max()) + 1) for index in indices))
+        for axis, index in enumerate(indices, start=1):
+            block = block.take(index - index.min(), axis=axis)
+        prediction = (self.predict_interval if interval else self.predict)(block)
+        inner = tuple(
+            slice(halo * f, (halo + part.stop - part.start) * f)
+            for part, halo, f in zip(core, halos, factors, strict=True)
+        )
+        kept: NDArray[np.float32] = prediction[(slice(None), *inner)]
+        return kept
 
 
 def load_model(path: Path | str, device: str = "auto") -> Predictor:

@@ -22,9 +22,9 @@ from superres.inference.consistency import BORDER, SUSPICIOUS
 from superres.inference.guard import Evidence
 from superres.inference.guarded import noise_windows
 from superres.inference.interval import IntervalSummary, IntervalWriter, fingerprint, open_beside
-from superres.inference.plan import TilePlan, largest_divisor
+from superres.inference.plan import Region, TilePlan, largest_divisor
 from superres.inference.tallies import Tallies
-from superres.inference.unit import Channel, Region
+from superres.inference.unit import Channel
 from superres.progress import ProgressCallback
 from superres.volumes import OutputStore, StoreLayout, Unit
 from superres.volumes.pyramid import Reduction

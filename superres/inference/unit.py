@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,11 @@ from superres.inference.claim import Claim
 from superres.inference.guard import Evidence, Guard
 from superres.inference.guarded import make_guard, noise_windows, predict_guarded
 from superres.inference.interval import half_widths
-from superres.inference.plan import TilePlan
+from superres.inference.plan import Region, TilePlan
 from superres.inference.predictor import Predictor
 from superres.volumes import Intensity, Volume, upscaled_grid
 from superres.volumes.dtypes import CastTally, cast
-
-Region = tuple[slice, slice, slice]
+from superres.volumes.edges import around
 
 
 @dataclass(slots=True)
@@ -35,6 +34,46 @@ class Tally:
 Found = Callable[[int, slice, slice, Evidence, NDArray[Any], NDArray[Any] | None], None]
 
 
+class Shared:
+    """Cores of several channels that one run of the net predicts, kept until the last channel has taken them."""
+
+    def __init__(self) -> None:
+        self._unit: tuple[int, ...] = ()
+        self._cores: dict[tuple[int, ...], NDArray[np.float32]] = {}
+
+    def cores(
+        self, unit: tuple[int, ...], tile: tuple[int, ...], predict: Callable[[], NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        """Return the cores of a tile, (c, ...), predicted when the first channel of its shard asks."""
+        if unit != self._unit:
+            self._unit, self._cores = unit, {}
+        if tile not in self._cores:
+            self._cores[tile] = predict()
+        return self._cores[tile]
+
+
+class Planes:
+    """The images that a net takes at one place, each read once as long as tiles lie behind each other.
+
+    Parameters
+    ----------
+    count : int
+        Images that are kept: as many as the net takes.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._held: dict[tuple[int, ...], NDArray[np.float32]] = {}
+
+    def get(self, key: tuple[int, ...], read: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Return an image that is held, or read it and let the oldest go."""
+        if key not in self._held:
+            self._held[key] = read()
+            while len(self._held) > self._count:
+                del self._held[next(iter(self._held))]
+        return self._held[key]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Channel:
     """One channel of an input and all that its prediction needs.
@@ -45,31 +84,42 @@ class Channel:
         The input.
     index : int
         Which channel of it.
-    intensity : Intensity
-        Its black and white.
+    intensities : mapping
+        Black and white of the channels that the net is given, in their order.
     predictor : Predictor
         The model.
     plan : TilePlan
         Of the input.
     guard : Guard or None
-        What it is examined by; None where neither guard nor trust maps are wanted, or the net takes several channels.
+        What it is examined by; None where neither guard nor trust maps are wanted, or cannot be had of the net.
     damp : bool
         Whether the guard acts on the output.
     without : tuple of str
         What the guard must do without.
+    shared : Shared or None
+        What a net that predicts several channels at once has predicted.
+    held : Planes
+        What was read last of the images beside it.
     claim : Claim or None
         What the half-widths promise; None where they are not wanted, or the model gives none.
     """
 
     volume: Volume
     index: int
-    intensity: Intensity
+    intensities: Mapping[int, Intensity]
     predictor: Predictor
     plan: TilePlan
     guard: Guard | None
     damp: bool
     without: tuple[str, ...]
+    shared: Shared | None
+    held: Planes
     claim: Claim | None = None
+
+    @property
+    def intensity(self) -> Intensity:
+        """Its black and white."""
+        return self.intensities[self.index]
 
     def recorded(self, t: int, z: int, y: slice, x: slice) -> NDArray[Any]:
         """Read part of a plane as it was recorded, (1, y, x)."""
@@ -77,50 +127,111 @@ class Channel:
 
     def normalised(self, t: int, z: int, y: slice, x: slice) -> NDArray[np.float32]:
         """Read part of a plane as the net sees it, (1, y, x)."""
-        values = np.asarray(self.intensity.normalise(self.recorded(t, z, y, x)), np.float32)
-        return np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=0.0)
+        return self._seen(self.index, t, slice(z, z + 1), y, x)
 
     def predict(
         self, t: int, region: Region, dtype: np.dtype[Any], tally: Tally, events: Iterator[None], found: Found | None
     ) -> NDArray[Any]:
         """Predict a region of output voxels, on the grey scale and in the dtype of the output; tell `found`."""
         block = np.empty([part.stop - part.start for part in region], dtype=dtype)
-        factor = self.plan.factor
-        for z, rows, columns in self.plan.tiles(region):
-            core, evidence, ends = self._tile(t, z, rows, columns)
-            values = self.recorded(t, z, rows, columns)[0] if self._may_hold_nan or found is not None else None
+        for place in self._ordered(region):
+            core, evidence, ends = self._tile(t, place, region)
+            planes, rows, columns = place
+            values = None
+            if self._may_hold_nan or found is not None:
+                values = self.volume.read(t=t, c=self.index, z=planes, y=rows, x=columns)
             core = self._with_holes(np.asarray(self.intensity.denormalise(core)), values, tally)
             written = _cast(core, block.dtype, tally)
             if found is not None and evidence is not None and values is not None:
-                widths = None if ends is None else half_widths(written, *self.intensity.denormalise(ends))
-                found(z, rows, columns, evidence, values, widths)
+                widths = None if ends is None else half_widths(written[0], *self.intensity.denormalise(ends))
+                found(planes.start, rows, columns, evidence, values[0], widths)
             where = tuple(
                 slice(part.start * f - whole.start, part.stop * f - whole.start)
-                for part, f, whole in zip((rows, columns), factor[1:], region[1:], strict=True)
+                for part, f, whole in zip(place, self.plan.factor, region, strict=True)
             )
-            block[z * factor[0] - region[0].start, *where] = written
+            block[where] = written
             next(events)
         return block
 
+    def _ordered(self, region: Region) -> Iterable[Region]:
+        """List the tiles of a region, those that see the same planes behind each other."""
+        places = self.plan.blocks(region)
+        if self.predictor.header.context.get("axis") != "z":
+            return places
+        return sorted(places, key=lambda place: (place[1].start, place[2].start, place[0].start))
+
     def _tile(
-        self, t: int, z: int, rows: slice, columns: slice
+        self, t: int, place: Region, region: Region
     ) -> tuple[NDArray[np.float32], Evidence | None, NDArray[np.float32] | None]:
-        """Return the prediction of a tile, what was found, and the lower and upper ends of its intervals."""
+        """Predict one core, normalised.
+
+        Returns
+        -------
+        tuple
+            The prediction, (z * fz, y * fy, x * fx), what was found, and the lower and upper ends of its intervals,
+            (2, y * fy, x * fx).
+        """
+        planes, rows, columns = place
 
         def read(y: slice, x: slice) -> NDArray[np.float32]:
-            return self.normalised(t, z, y, x)
+            return self._beside(t, planes.start, y, x)
 
-        if self.guard is None:
-            return self.predictor.predict_tile(read, self.plan, rows, columns)[0], None, None
-        wanted = self.claim is not None
-        found = predict_guarded(
-            self.predictor, read, self.plan, (rows, columns), self.guard, damp=self.damp, interval=wanted
-        )
+        def read_block(z: slice, y: slice, x: slice) -> NDArray[np.float32]:
+            return np.stack([self._seen(c, t, z, y, x) for c in self.intensities])
+
+        def cores() -> NDArray[np.float32]:
+            if self.predictor.is_deep:
+                return self.predictor.predict_block(read_block, self.plan, place)
+            return self.predictor.predict_tile(read, self.plan, rows, columns)[:, None]
+
+        if self.guard is not None:
+            found = predict_guarded(
+                self.predictor,
+                read,
+                self.plan,
+                (rows, columns),
+                self.guard,
+                damp=self.damp,
+                interval=self.claim is not None,
+            )
+            return found.pred[None], found.evidence, self._ends(found.net)
+        if self.shared is None:
+            return cores()[0], None, None
+        unit = (t, *(part.start for part in region))
+        together = self.shared.cores(unit, tuple(part.start for part in place), cores)
+        return together[list(self.intensities).index(self.index)], None, None
+
+    def _ends(self, net: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Return the ends of the intervals around what the net itself predicts; None where they are not wanted."""
         if self.claim is None:
-            return found.pred, found.evidence, None
-        pred, below, above = found.net
+            return None
+        pred, below, above = net
         factor = np.float32(self.claim.factor)
-        return found.pred, found.evidence, np.stack([pred - factor * below, pred + factor * above])
+        return np.stack([pred - factor * below, pred + factor * above])
+
+    def _seen(self, channel: int, t: int, z: slice, y: slice, x: slice) -> NDArray[np.float32]:
+        """Read part of a channel as the net sees it, (z, y, x)."""
+        recorded = self.volume.read(t=t, c=channel, z=z, y=y, x=x)
+        values = np.asarray(self.intensities[channel].normalise(recorded), np.float32)
+        return np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=0.0)
+
+    def _beside(self, t: int, z: int, y: slice, x: slice) -> NDArray[np.float32]:
+        """Read part of a plane and of all that the net is given with it, (images, y, x); mirrored at the ends."""
+        context = self.predictor.header.context
+        if not context and len(self.intensities) == 1:
+            return self.normalised(t, z, y, x)
+        frames, (times, _, depth, _, _) = context.get("frames", 1), self.volume.shape
+        ts = around(t, frames, times) if context.get("axis") == "t" else [t]
+        zs = around(z, frames, depth) if context.get("axis") == "z" else [z]
+        where = (y.start, y.stop, x.start, x.stop)
+
+        def image(channel: int, at: int, plane: int) -> NDArray[np.float32]:
+            return self.held.get(
+                (channel, at, plane, *where),
+                lambda: self._seen(channel, at, slice(plane, plane + 1), y, x),
+            )
+
+        return np.concatenate([image(c, at, plane) for c in self.intensities for at in ts for plane in zs])
 
     @property
     def _may_hold_nan(self) -> bool:
@@ -134,27 +245,58 @@ class Channel:
         if not unusable.any():
             return core
         tally.not_finite += int(unusable.sum())
-        fy, fx = self.plan.factor[1:]
-        holes = values.astype(np.float32).repeat(fy, 0).repeat(fx, 1)
-        return np.where(unusable.repeat(fy, 0).repeat(fx, 1), holes, core)
+        holes, wide = values.astype(np.float32), unusable
+        for axis, f in enumerate(self.plan.factor):
+            holes, wide = holes.repeat(f, axis), wide.repeat(f, axis)
+        return np.where(wide, holes, core)
 
 
-def make_channel(
-    volume: Volume, index: int, intensity: Intensity, predictor: Predictor, plan: TilePlan, config: UpscaleConfig
-) -> Channel:
-    """Open one channel; its noise is measured where it will be examined."""
-    plain = Channel(volume, index, intensity, predictor, plan, None, config.guard, ())
-    if not (config.guard or config.trust) or predictor.header.channels != 1:
-        return plain
+def make_channels(
+    volume: Volume,
+    indices: Sequence[int],
+    intensities: Sequence[Intensity],
+    predictor: Predictor,
+    plan: TilePlan,
+    config: UpscaleConfig,
+) -> list[Channel]:
+    """Open the channels that are predicted from those at `indices`; noise is measured where it will be examined."""
+    known = dict(zip(indices, intensities, strict=True))
+    context, several = predictor.header.context, predictor.header.channels > 1
+    predicted = [indices[predictor.target]] if context.get("axis") == "c" else list(indices)
+    shared = Shared() if several else None
+    at_once = several or context.get("axis") == "c"
+    without = _unguarded(predictor) if config.guard or config.trust else ()
+    found = []
+    for index in predicted:
+        given = known if at_once else {index: known[index]}
+        held = Planes(context.get("frames", 1) + 1)
+        plain = Channel(volume, index, given, predictor, plan, None, config.guard, without, shared, held)
+        found.append(plain if without or not (config.guard or config.trust) else _guarded(plain, trust=config.trust))
+    return found
+
+
+def _unguarded(predictor: Predictor) -> tuple[str, ...]:
+    """Say why a net can have no guard; empty where it can."""
+    what = "convolves along Z" if predictor.is_deep else f"predicts {predictor.header.channels} channels at once"
+    if not predictor.is_deep and predictor.header.channels == 1:
+        return ()
+    return (
+        f"the model {what}: there is no guard and there are no trust maps, which examine single planes of one channel",
+    )
+
+
+def _guarded(plain: Channel, *, trust: bool) -> Channel:
+    """Give a channel its guard, and with `trust` what its half-widths promise."""
+    volume, predictor = plain.volume, plain.predictor
     nt, _, nz, height, width = volume.shape
     windows = [
         plain.normalised(plane // nz, plane % nz, rows, columns)[0]
         for plane, rows, columns in noise_windows(nt * nz, (height, width))
     ]
-    voxel_size, _ = upscaled_grid(volume.voxel_size, volume.translation, plan.factor)
+    voxel_size, _ = upscaled_grid(volume.voxel_size, volume.translation, plain.plan.factor)
     guard, without = make_guard(predictor, windows, voxel_size)
-    claim = Claim.of(predictor.header.calibration) if config.trust and predictor.has_interval else None
-    return Channel(volume, index, intensity, predictor, plan, guard, config.guard, without, claim)
+    claim = Claim.of(predictor.header.calibration) if trust and predictor.has_interval else None
+    return replace(plain, guard=guard, without=without, claim=claim)
 
 
 def _cast(values: NDArray[Any], dtype: np.dtype[Any], tally: Tally) -> NDArray[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from superres.errors import SuperresError
 
@@ -14,7 +14,14 @@ NetT = TypeVar("NetT", bound=nn.Module)
 
 def place(net: NetT, device: torch.device) -> NetT:
     """Move a net to a device, its kernels stored channels last: the layout in which convolutions run fastest."""
-    return net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    is_deep = any(parameter.ndim == 5 for parameter in net.parameters())
+    last = torch.channels_last_3d if is_deep else torch.channels_last
+    return net.to(device).to(memory_format=last)  # type: ignore[call-overload,no-any-return]
+
+
+def layout(batch: Tensor) -> torch.memory_format:
+    """Return the layout that `place` gives the kernels of a net that takes this batch, (n, c, [z,] y, x)."""
+    return torch.channels_last if batch.ndim == 4 else torch.channels_last_3d
 
 
 def choose_device(name: str) -> torch.device:

@@ -40,16 +40,17 @@ def cubic_phases(factor: int, a: float = -0.75) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64).float()
 
 
-def bicubic(image: Tensor, factor: tuple[int, int]) -> Tensor:
+def bicubic(image: Tensor, factor: tuple[int, ...]) -> Tensor:
     """Upsample as the baseline of that name: Keys' own kernel (a = -0.5), which sharpens noise less than the net's.
 
     Parameters
     ----------
     image : Tensor
-        float32, (n, c, y, x), edge voxels are repeated.
+        float32, (n, c, y, x) or (n, c, z, y, x), edge voxels are repeated.
+    factor : tuple of int
+        Along the last axes.
     """
-    phases = [cubic_phases(f, a=-0.5).to(image.device) for f in factor]
-    return upsample_cubic(image, phases[0], phases[1])
+    return upsample_cubic(image, *(cubic_phases(f, a=-0.5).to(image.device) for f in factor))
 
 
 def gaussian_taps(sigma: float) -> Tensor:
@@ -61,42 +62,64 @@ def gaussian_taps(sigma: float) -> Tensor:
 
 
 def separable(image: Tensor, taps_y: Tensor, taps_x: Tensor) -> Tensor:
-    """Filter (n, c, y, x) along Y and X with odd-length taps, repeating the edge voxels."""
+    """Filter (n, c, y, x) or (n, c, z, y, x) along Y and X with odd-length taps, repeating the edge voxels."""
     radius_y, radius_x = len(taps_y) // 2, len(taps_x) // 2
-    n, c, y, x = image.shape
-    planes = F.pad(image.reshape(n * c, 1, y, x), (radius_x, radius_x, radius_y, radius_y), mode="replicate")
+    y, x = image.shape[-2:]
+    planes = F.pad(image.reshape(-1, 1, y, x), (radius_x, radius_x, radius_y, radius_y), mode="replicate")
     planes = F.conv2d(planes, taps_x.view(1, 1, 1, -1))
-    return F.conv2d(planes, taps_y.view(1, 1, -1, 1)).reshape(n, c, y, x)
+    return F.conv2d(planes, taps_y.view(1, 1, -1, 1)).reshape(image.shape)
 
 
-def block_mean(image: Tensor, factor: tuple[int, int]) -> Tensor:
-    """Average (n, c, y * fy, x * fx) over blocks to (n, c, y, x): what binning does."""
-    return F.avg_pool2d(image, factor) if max(factor) > 1 else image
+def block_mean(image: Tensor, factor: tuple[int, ...]) -> Tensor:
+    """Average (n, c, y * fy, x * fx) over blocks to (n, c, y, x), what binning does; with three factors along Z too."""
+    if max(factor) == 1:
+        return image
+    return F.avg_pool2d(image, factor) if len(factor) == 2 else F.avg_pool3d(image, factor)
 
 
-def pixel_shuffle(image: Tensor, factor: tuple[int, int]) -> Tensor:
-    """Rearrange (n, c * fy * fx, y, x) to (n, c, y * fy, x * fx); the factors may differ."""
-    fy, fx = factor
-    n, channels, y, x = image.shape
-    blocks = image.reshape(n, channels // (fy * fx), fy, fx, y, x)
-    return blocks.permute(0, 1, 4, 2, 5, 3).reshape(n, channels // (fy * fx), y * fy, x * fx)
+def pixel_shuffle(image: Tensor, factor: tuple[int, ...]) -> Tensor:
+    """Rearrange (n, c * fy * fx, y, x) to (n, c, y * fy, x * fx); with three factors along Z too."""
+    dims, n, size = len(factor), len(image), image.shape[2:]
+    channels = image.shape[1] // math.prod(factor)
+    blocks = image.reshape(n, channels, *factor, *size)
+    order = [axis for i in range(dims) for axis in (2 + dims + i, 2 + i)]
+    return blocks.permute(0, 1, *order).reshape(n, channels, *(a * f for a, f in zip(size, factor, strict=True)))
 
 
-def upsample_cubic(image: Tensor, phases_y: Tensor, phases_x: Tensor) -> Tensor:
+def upsample_cubic(image: Tensor, *phases: Tensor) -> Tensor:
     """Upsample (n, c, y, x) to (n, c, y * fy, x * fx) by cubic convolution, repeating the edge voxels.
 
     Parameters
     ----------
     image : Tensor
-        float32, (n, c, y, x).
-    phases_y, phases_x : Tensor
-        From `cubic_phases`, (fy, 5) and (fx, 5).
+        float32, (n, c, y, x) or (n, c, z, y, x).
+    *phases : Tensor
+        From `cubic_phases`, (fy, 5) and (fx, 5), before them (fz, 5) for an image of three dimensions.
     """
-    n, c, y, x = image.shape
+    *along_z, phases_y, phases_x = phases
+    y, x = image.shape[-2:]
     fy, fx = len(phases_y), len(phases_x)
     if fy == fx == 1:
+        fine = image
+    else:
+        planes = F.pad(image.reshape(-1, 1, y, x), (2, 2, 2, 2), mode="replicate")
+        kernels = phases_y[:, None, :, None] * phases_x[None, :, None, :]
+        fine = pixel_shuffle(F.conv2d(planes, kernels.reshape(fy * fx, 1, 5, 5)), (fy, fx))
+        fine = fine.reshape(*image.shape[:-2], y * fy, x * fx)
+    return _upsample_along_z(fine, along_z[0]) if along_z else fine
+
+
+def _upsample_along_z(image: Tensor, phases: Tensor) -> Tensor:
+    """Upsample (n, c, z, y, x) to (n, c, z * fz, y, x): sums of shifted views, the same bits in a block of any size."""
+    if len(phases) == 1:
         return image
-    planes = F.pad(image.reshape(n * c, 1, y, x), (2, 2, 2, 2), mode="replicate")
-    kernels = phases_y[:, None, :, None] * phases_x[None, :, None, :]
-    fine = F.conv2d(planes, kernels.reshape(fy * fx, 1, 5, 5))
-    return pixel_shuffle(fine, (fy, fx)).reshape(n, c, y * fy, x * fx)
+    n, c, z, y, x = image.shape
+    index = torch.arange(-2, z + 2, device=image.device).clamp_(0, z - 1)
+    wide = image.index_select(2, index)
+    rows = []
+    for taps in phases.tolist():
+        total = wide.narrow(2, 0, z) * taps[0]
+        for number in range(1, 5):
+            total = total.add_(wide.narrow(2, number, z) * taps[number])
+        rows.append(total)
+    return torch.stack(rows, dim=3).reshape(n, c, z * len(phases), y, x)

@@ -66,12 +66,14 @@ def measure_domain(
         trials = _sum(trials, *_trials(net, batch, config, device, number))
         low, high = familiar(batch, number) if number % 2 == 0 else _other_contrast(batch, config, device, number)
         # What differs between two recordings of a pair in smooth things is not asked of the net, as in training.
+        high = net.predicted_of(high)
         high = high if batch.low is None else net.follow(high, low)
-        plain = resample.bicubic(low.float(), net.factor)
+        seen = net.predicted_of(low)
+        plain = resample.bicubic(seen.float(), net.factor)
         made, true = net(low).float() - plain, high - plain
         border = min(_BORDER, min(low.shape[2:]) // 4)
         y, x = (slice(border, n - border) for n in low.shape[2:])
-        found = local_statistics(low)
+        found = local_statistics(seen)
         sums = [spread(resample.block_mean(product, net.factor))[..., y, x] for product in (made * true, made * made)]
         tally.add(type(found)(*(part[..., y, x] for part in found)), *sums)
     domain = tally.domain()
@@ -80,8 +82,9 @@ def measure_domain(
 
 def _trials(net: UNet, batch: Batch, config: TrainConfig, device: torch.device, number: int) -> list[Sums]:
     """Record training patches as in use and try the net on them; one pair of sums per voxel size."""
-    if batch.low is not None or max(config.factor) == 1:
+    if batch.low is not None or max(config.factor) == 1 or net.architecture.inputs > 1:
         return []
+    factor = config.factor[1], config.factor[2]
     steps, generator = middle(config.degrade), Generator(device).manual_seed((config.seed << 32) + (3 << 30) + number)
     found = []
     for voxel_size in dict.fromkeys(batch.voxel_sizes):
@@ -93,7 +96,7 @@ def _trials(net: UNet, batch: Batch, config: TrainConfig, device: torch.device, 
         noise = measure_noise_line(list(low[:, 0].cpu().numpy()), least=LEAST_VARIANCE)
         if noise is None:
             continue
-        transfer = transfer_of(config.degrade, config.factor, voxel_size).coarser(trial_step(net.factor))
+        transfer = transfer_of(config.degrade, config.factor, voxel_size).coarser(trial_step(factor))
         found.append(
             trial_sums(
                 net,
@@ -101,7 +104,7 @@ def _trials(net: UNet, batch: Batch, config: TrainConfig, device: torch.device, 
                 transfer.record,
                 noise.variance,
                 share=transfer.white_noise,
-                factor=net.factor,
+                factor=factor,
                 stride=net.architecture.stride,
                 generator=generator,
             )

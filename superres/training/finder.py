@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from superres.config import TrainConfig
 from superres.datasets.manifest import load_manifests
-from superres.nets import Architecture, UNet, choose_device, place
+from superres.nets import UNet, choose_device, place
 from superres.nets.device import autocast
 from superres.progress import Progress, ProgressCallback, silent
 from superres.training import losses
-from superres.training.material import Material, open_split
+from superres.training.kind import architecture_of, open_split
+from superres.training.material import Material
 from superres.training.state import make_optimiser
 
 _LOWEST, _HIGHEST = 1e-5, 1.0
@@ -69,10 +70,8 @@ def find_learning_rate(config: TrainConfig, *, steps: int = 100, progress: Progr
     """
     device = choose_device(config.device)
     sources, _ = open_split(config, load_manifests(config.manifests, config.data_root), "train")
-    architecture = Architecture.of_preset(
-        config.model.preset, factor=config.factor, consistency_sigma=config.model.consistency_sigma
-    )
-    material = Material(config, architecture.stride, device, sources, [])
+    architecture = replace(architecture_of(config), interval=False)
+    material = Material(config, architecture, device, sources, [])
     torch.manual_seed(config.seed)
     net = place(UNet(architecture), device)
     untrained = copy.deepcopy(net).eval().requires_grad_(False)

@@ -9,9 +9,10 @@ import numpy as np
 
 from superres.config import TrainConfig
 from superres.datasets.acquisition import Manifest
-from superres.datasets.patches import Source
+from superres.datasets.sources import Source
 from superres.modelfile import ModelHeader
 from superres.nets import Architecture
+from superres.training.kind import context_of
 
 
 def make_header(
@@ -40,16 +41,16 @@ def make_header(
     """
     from superres import __version__
 
-    radius, stride = architecture.receptive_radius, architecture.stride
     trained = [item for manifest in manifests for item in manifest.of_split("train")]
     return ModelHeader(
         name=config.name,
         architecture=architecture.to_json(),
         factor=config.factor,
         channels=architecture.channels,
-        receptive_radius=(0, radius, radius),
-        stride=(1, stride, stride),
+        receptive_radius=architecture.receptive_radii,
+        stride=architecture.strides,
         intensity=config.intensity.model_dump(mode="json"),
+        context=context_of(config),
         voxel_size=_low_voxel_size(sources, config.factor),
         degradation=[step.model_dump(mode="json", exclude_none=True) for step in config.degrade],
         training={

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from superres.config import Phase, TrainConfig
 from superres.datasets.manifest import load_manifests
-from superres.datasets.patches import Source
+from superres.datasets.sources import Source
 from superres.errors import InputError, SuperresError
 from superres.modelfile import read_model_header, save_model_file
-from superres.nets import Architecture, choose_device
+from superres.nets import choose_device
 from superres.nets.device import autocast
 from superres.progress import ProgressCallback, silent
 from superres.training import losses
@@ -25,7 +25,8 @@ from superres.training.adversarial import Switcher
 from superres.training.domain import measure_domain
 from superres.training.feature_nets import compares_features, feature_net
 from superres.training.header import make_header
-from superres.training.material import Material, open_split
+from superres.training.kind import architecture_of, open_split
+from superres.training.material import Material
 from superres.training.memory import is_out_of_memory
 from superres.training.objective import Objective, window_of
 from superres.training.record import Record, validate
@@ -160,14 +161,9 @@ class Training:
         self.config = config
         self.folder = folder
         self.progress = progress
-        self.architecture = Architecture.of_preset(
-            config.model.preset,
-            factor=config.factor,
-            consistency_sigma=config.model.consistency_sigma,
-            interval=config.model.interval,
-        )
+        self.architecture = architecture_of(config)
         self.device = choose_device(config.device)
-        self.material = Material(config, self.architecture.stride, self.device, sources, valid)
+        self.material = Material(config, self.architecture, self.device, sources, valid)
         self.walk = Walk(config.phases, config.optimiser)
         self.record = Record(config, folder, self.material, progress)
         self.state = State(config, self.architecture, self.material, switcher)
@@ -233,6 +229,8 @@ class Training:
             # Lamps drift and dyes fade between two recordings. The net's last layer makes the result follow the low
             # image in such smooth things, so they are not asked of it.
             high = state.net.follow(high, low)
+        if self.architecture.dropblock > 0:  # what is dropped depends on the step, not on what was drawn before
+            torch.manual_seed((self.config.seed << 32) + state.step)
         with autocast(self.device):
             # The last of each group of steps, so that logged steps are among them. Beside a critic at each: there the
             # generator's turns may all fall between.
@@ -317,7 +315,9 @@ class Training:
         return found
 
     def domain(self) -> dict[str, Any]:
-        """Return where the averaged net is right, for the guard (`superres.nets.domain`)."""
+        """Return where the averaged net is right, for the guard (`superres.nets.domain`), which examines planes."""
+        if self.architecture.dimensions == 3 or self.architecture.channels > 1:
+            return {}
         budget = self.config.time_budget
         found = measure_domain(
             self.state.ema,
@@ -348,4 +348,5 @@ class Training:
         if features is None:
             return Objective(config, None, 0, self.state.shares)
         side = min(phase.patch or config.patch.size for phase in config.phases if compares_features(phase))
-        return Objective(config, features, window_of(self.state.net, features, side), self.state.shares)
+        window = window_of(self.state.net, features, side, config.patch.depth)
+        return Objective(config, features, window, self.state.shares)

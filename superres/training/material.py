@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Generator, Tensor
 
 from superres.config import Augment, Phase, TrainConfig
-from superres.datasets.manifest import Manifest
-from superres.datasets.patches import Batch, PatchSampler, Source, open_sources
+from superres.datasets.patches import Batch, PatchSampler
+from superres.datasets.sources import Source
 from superres.degrade import augment_range, degrade, own_range
 from superres.degrade.chain import middle
-from superres.errors import InputError
+from superres.nets import Architecture
+from superres.nets.device import layout
+from superres.training.kind import as_planes, sampler_of
 
 _VALIDATION_IMAGES = 4  # per acquisition
 # Numbers from which patches are drawn that no step sees: for the feature network, and for measuring the domain.
 _FOR_FEATURES = 1 << 40
 _FOR_DOMAIN = 1 << 41
-
-
-def open_split(config: TrainConfig, manifests: Sequence[Manifest], split: str) -> tuple[list[Source], list[str]]:
-    """Open the images of a split; return them and what a person should know of those left out.
-
-    Raises
-    ------
-    InputError
-        When there is nothing to learn from.
-    """
-    acquisitions = [item for manifest in manifests for item in manifest.of_split(split)]
-    if not acquisitions and split == "val":
-        return [], ["the manifests hold no acquisition of the split val: nothing was validated"]
-    if not acquisitions:
-        raise InputError(
-            f"{', '.join(str(path) for path in config.manifests)}: no sharp image to learn from: no acquisition has "
-            f"'split: {split}'; give some whole specimens or fields that split"
-        )
-    return open_sources(acquisitions, factor=config.factor, rule=config.intensity)
 
 
 class Material:
@@ -48,8 +29,8 @@ class Material:
     ----------
     config : TrainConfig
         Seed, augmentation, degradation, patch sizes.
-    stride : int
-        Of the net; patches are multiples of it.
+    architecture : Architecture
+        Of the net: which of the images that it takes are predicted.
     device : torch.device
         Where patches are degraded and used.
     sources, valid : list of Source
@@ -57,16 +38,23 @@ class Material:
     """
 
     def __init__(
-        self, config: TrainConfig, stride: int, device: torch.device, sources: list[Source], valid: list[Source]
+        self,
+        config: TrainConfig,
+        architecture: Architecture,
+        device: torch.device,
+        sources: list[Source],
+        valid: list[Source],
     ) -> None:
         self.config = config
         self.device = device
         self.sources = sources
-        self._stride = stride
+        self._architecture = architecture
         self._size = config.patch.size
         self._sampler = self._sampler_of(sources, config.augment)
-        self.validation = self._sampler_of(valid, None).crops(_VALIDATION_IMAGES) if valid else None
-        self.validation_names = _names(valid)
+        self.validation: Batch | None = None
+        self.validation_names: list[str] = []
+        if valid:
+            self.validation, self.validation_names = self._sampler_of(valid, None).crops(_VALIDATION_IMAGES)
 
     @property
     def recorded(self) -> bool:
@@ -95,7 +83,11 @@ class Material:
         ]
 
     def pairs(self, step: int, batch: int) -> tuple[Tensor, Tensor]:
-        """Return low and high patches of a step, float32, (n, 1, y, x), normalised intensity, on the device."""
+        """Return low and high patches of a step, float32, normalised intensity, on the device.
+
+        They are (n, images, y, x), or (n, channels, z, y, x) for nets of three dimensions; `high` holds the predicted
+        images alone.
+        """
         return self._pairs(self._sampler.draw(step, batch), number=step)
 
     def validation_pairs(self) -> tuple[Tensor, Tensor]:
@@ -104,9 +96,9 @@ class Material:
         return self._pairs(self.validation, number=None)
 
     def sharp(self, number: int) -> Tensor:
-        """Return sharp patches for the feature network."""
+        """Return sharp planes, (n, 1, y, x), for the feature network."""
         batch = self._sampler.draw(_FOR_FEATURES + number, self.config.patch.batch)
-        return (batch.high * batch.scale + batch.shift).to(self.device)
+        return as_planes(self.predicted_of(batch.high * batch.scale + batch.shift), -1).to(self.device)
 
     def domain_batch(self, number: int) -> Batch:
         """Return patches that no step has seen, for measuring where the net is right."""
@@ -117,8 +109,11 @@ class Material:
         return self._pairs(batch, number=step + number)
 
     def _sampler_of(self, sources: list[Source], augment: Augment | None) -> PatchSampler:
-        size = -(-self._size // self._stride) * self._stride
-        return PatchSampler(sources, factor=self.config.factor, size=size, seed=self.config.seed, augment=augment)
+        return sampler_of(self.config, sources, augment, self._size)
+
+    def predicted_of(self, images: Tensor) -> Tensor:
+        """Return of the images that the net takes, or their constants, those that it predicts."""
+        return images if images.shape[1] == 1 else images[:, self._architecture.predicted]
 
     def _pairs(self, batch: Batch, *, number: int | None) -> tuple[Tensor, Tensor]:
         """Return low and high patches as the net sees them: augmented, degraded, normalised; None for validation."""
@@ -139,13 +134,5 @@ class Material:
                 generator=generator,
                 voxel_sizes=batch.voxel_sizes,
             )
-        return (low * scale + shift).contiguous(memory_format=torch.channels_last), high * scale + shift
-
-
-def _names(sources: list[Source]) -> list[str]:
-    """Return the acquisition of each validation crop, in the order in which `PatchSampler.crops` gives them."""
-    counts: dict[str, int] = {}
-    for source in sources:
-        planes = source.high.shape[0] * source.high.shape[2]
-        counts[source.acquisition] = counts.get(source.acquisition, 0) + planes
-    return [name for name, count in counts.items() for _ in range(min(count, _VALIDATION_IMAGES))]
+        low = low * scale + shift
+        return low.contiguous(memory_format=layout(low)), self.predicted_of(high * scale + shift)

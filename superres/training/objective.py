@@ -14,6 +14,7 @@ from superres.nets import UNet
 from superres.nets.device import autocast
 from superres.nets.features import Features
 from superres.training import losses
+from superres.training.kind import as_planes
 from superres.training.shares import Shares
 
 # Features are compared on a window of at most this many high-resolution voxels, another one at every step: a quarter of
@@ -55,7 +56,7 @@ class Objective:
         step : int
             Decides the window.
         pred, high : Tensor
-            float32, (n, 1, y, x).
+            float32, (n, c, y, x), or (n, c, z, y, x) for nets of three dimensions.
         adversarial : Tensor, optional
             The critic's opinion of `pred`, lower where it holds it to be real.
         """
@@ -79,11 +80,12 @@ class Objective:
 
     def _window(self, image: Tensor, step: int) -> Tensor:
         side, random = self._window_side, np.random.default_rng([self._config.seed, step, 1])
-        y, x = (int(random.integers(max(1, n - side + 1))) for n in image.shape[2:])
-        return image[:, :, y : y + side, x : x + side]
+        y, x = (int(random.integers(max(1, n - side + 1))) for n in image.shape[-2:])
+        plane = int(random.integers(image.shape[2])) if image.ndim == 5 else 0
+        return as_planes(image[..., y : y + side, x : x + side], plane)
 
 
-def window_of(net: UNet, features: Features, patch: int) -> int:
+def window_of(net: UNet, features: Features, patch: int, depth: int = 1) -> int:
     """Return the side of the window in which features are compared, so that they cost at most what the generator does.
 
     Parameters
@@ -94,6 +96,8 @@ def window_of(net: UNet, features: Features, patch: int) -> int:
         The network.
     patch : int
         Side of a low patch in voxels.
+    depth : int
+        Its voxels along Z, for nets of three dimensions.
 
     Returns
     -------
@@ -102,8 +106,12 @@ def window_of(net: UNet, features: Features, patch: int) -> int:
     """
     device = next(net.parameters()).device
     probe = torch.zeros(1, 1, _SMALLEST_WINDOW, _SMALLEST_WINDOW, device=device)
-    patch = -(-patch // net.architecture.stride) * net.architecture.stride
-    own = _operations(net, torch.zeros(1, net.architecture.channels, patch, patch, device=device))
+    of = net.architecture
+    sides = [-(-n // step) * step for n, step in zip((depth, patch, patch), of.strides, strict=True)]
+    training = net.training
+    net.eval()  # norms would otherwise learn from the empty image
+    own = _operations(net, torch.zeros(1, of.inputs, *sides[-of.dimensions :], device=device))
+    net.train(training)
     theirs = _operations(features.features, probe) / _SMALLEST_WINDOW**2
     # Forwards twice and backwards once, all about equally dear, as are the generator's forward and two backwards.
     side = int(math.sqrt(own / theirs)) // 16 * 16

@@ -12,6 +12,7 @@ from torch import Tensor
 from superres.config import Phase, TrainConfig
 from superres.nets import UNet
 from superres.progress import Progress, ProgressCallback
+from superres.training.kind import as_planes
 from superres.training.material import Material
 from superres.training.run import RunFolder
 
@@ -79,9 +80,9 @@ class Record:
         if self._material.validation is None:
             return
         low, high = (tensor[:3] for tensor in self._material.validation_pairs())
-        nearest = torch.nn.functional.interpolate(low, size=high.shape[-2:], mode="nearest")
+        nearest = torch.nn.functional.interpolate(net.predicted_of(low), size=high.shape[2:], mode="nearest")
         panels = [nearest, net.interpolate(low), net(low), high]
-        self._folder.save_sample(step, [panel.cpu() for panel in panels])
+        self._folder.save_sample(step, [as_planes(panel, -1).cpu() for panel in panels])
 
 
 @torch.no_grad()
@@ -91,11 +92,11 @@ def validate(net: UNet, material: Material) -> dict[str, Any]:
         return {}
     low, high = material.validation_pairs()
     errors = {"psnr": net(low) - high, "psnr_bicubic": net.interpolate(low) - high}
-    scale = material.validation.scale.to(low.device)
+    scale = material.predicted_of(material.validation.scale.to(low.device))
     figures: dict[str, Any] = {}
     for name, error in errors.items():
         # On the grey scale of the acquisition, so that the figure does not depend on the measured intensities.
-        squares = ((error / scale) ** 2).mean(dim=(1, 2, 3))
+        squares = ((error / scale) ** 2).mean(dim=tuple(range(1, error.ndim)))
         psnr = -10 * torch.log10(squares.clamp_min(1e-12))
         names = material.validation_names
         means = {key: float(psnr[[n == key for n in names]].mean()) for key in names}

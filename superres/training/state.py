@@ -11,6 +11,7 @@ from torch import Tensor
 from superres.config import OptimiserConfig, Phase, TrainConfig
 from superres.nets import Architecture, UNet, choose_device, place
 from superres.training.adversarial import Adversary, Switcher, switcher_of
+from superres.training.kind import statistics_of
 from superres.training.material import Material
 from superres.training.run import RunFolder, optimiser_tensors, restore_optimiser
 from superres.training.shares import Shares
@@ -49,6 +50,7 @@ class State:
         self.ema = place(UNet(architecture), self.device).eval()
         self.ema.load_state_dict(self.net.state_dict())
         self.parameters = self.net.main_parameters()
+        self._statistics = statistics_of(self.ema, self.net)
         self.head = [] if self.net.interval_head is None else list(self.net.interval_head.parameters())
         self.optimiser = make_optimiser(self.net, config.optimiser)
         self.shares = Shares()
@@ -87,6 +89,8 @@ class State:
         with torch.no_grad():
             for averaged, current in zip(self.ema.parameters(), self.net.parameters(), strict=True):
                 averaged.lerp_(current, 1 - decay)
+            for kept, latest in self._statistics:
+                kept.copy_(latest)
 
     def _update_head(self, interval: Tensor) -> None:
         """Give the interval head its gradient, clipped on its own: the net is trained as it would be without it."""

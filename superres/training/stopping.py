@@ -18,6 +18,7 @@ from torch import Tensor
 
 from superres.degrade.moments import moments
 from superres.nets import resample
+from superres.training.kind import as_planes
 from superres.training.material import Material
 
 CHECKS = 20
@@ -163,11 +164,12 @@ def measure(net: torch.nn.Module, material: Material) -> Figures:
     low, high = material.validation_pairs()
     pred = torch.cat([net(part) for part in torch.split(low, 8)])
     psnr = -10 * torch.log10(((pred - high) ** 2).mean(dim=(1, 2, 3)).clamp_min(1e-12))
-    ratios = band_ratios(pred, high, material.config.factor[1:])
+    planes, truth = as_planes(pred, -1), as_planes(high, -1)
+    ratios = band_ratios(planes, truth, material.config.factor[1:])
     logs = np.log(ratios)
     return Figures(
         psnr=float(psnr.mean()),
-        ssim=_ssim(pred, high),
+        ssim=_ssim(planes, truth),
         consistency=_consistency(pred, low, material),
         excess=float(np.exp(logs.max()) - 1),
         spectral=float(np.abs(logs).mean()),
@@ -226,9 +228,10 @@ def _ssim(pred: Tensor, high: Tensor) -> float:
 def _consistency(pred: Tensor, low: Tensor, material: Material) -> float:
     config, batch = material.config, material.validation
     assert batch is not None
+    low = material.predicted_of(low)
     if not config.degrade:
         return float((resample.block_mean(pred, config.factor[1:]) - low).pow(2).mean().sqrt())
-    scale, shift = batch.scale.to(pred.device), batch.shift.to(pred.device)
+    scale, shift = (material.predicted_of(part.to(pred.device)) for part in (batch.scale, batch.shift))
     mean, variance = moments(
         (pred - shift) / scale, config.degrade, factor=config.factor, voxel_sizes=batch.voxel_sizes
     )

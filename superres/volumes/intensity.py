@@ -63,9 +63,13 @@ class Intensity:
 
 
 def measure_intensity(
-    volume: Volume, rule: IntensityRule, *, factor: tuple[int, int, int] = (1, 1, 1)
+    volume: Volume,
+    rule: IntensityRule,
+    *,
+    factor: tuple[int, int, int] = (1, 1, 1),
+    channels: Sequence[int] | None = None,
 ) -> tuple[Intensity, ...]:
-    """Measure black and white of every channel.
+    """Measure black and white of every channel, or of those that are wanted.
 
     A large volume is sampled: up to 32 planes (or 4 layers of chunks), evenly spread over T and Z, and evenly spread
     windows of them. The sample depends on the shape and the chunks alone.
@@ -79,11 +83,13 @@ def measure_intensity(
     factor : tuple of int
         Voxels of `volume` per low-resolution voxel, ZYX: ``(1, 1, 1)`` for a low image, the model's factor for a high
         one, so that both are averaged over the same area.
+    channels : sequence of int, optional
+        Which channels; default all.
 
     Returns
     -------
     tuple of Intensity
-        One per channel.
+        One per channel, in their order.
 
     Raises
     ------
@@ -93,7 +99,7 @@ def measure_intensity(
     name = str(volume.source)
     return tuple(
         _measure(_channel_slabs(volume, c), volume.shape[3:], rule, factor, f"{name}: channel {_label(volume, c)}")
-        for c in range(volume.shape[1])
+        for c in (range(volume.shape[1]) if channels is None else channels)
     )
 
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from superres.config import Augment, IntensityRule
 from superres.datasets.acquisition import Acquisition
-from superres.datasets.patches import PatchSampler, open_sources
+from superres.datasets.patches import PatchSampler
+from superres.datasets.sources import open_sources
 from superres.errors import InputError
 from superres.volumes.hyperstack import save_hyperstack
 

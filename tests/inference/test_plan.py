@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from superres.inference.plan import mirrored, plan_tiles
+from superres.inference.plan import plan_tiles
+from superres.volumes.edges import mirrored
 
 sizes = st.integers(1, 90)
 
