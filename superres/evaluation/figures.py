@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 _WIDTH, _HEIGHT = 640, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 14, 34, 46
 _RED, _BLUE = np.array([178.0, 24.0, 43.0]), np.array([33.0, 102.0, 172.0])
+_ROW = 20  # height of a row of the legend
 _CHARACTER = 7.0  # mean width of a legend character in SVG units
 
 
@@ -74,12 +75,16 @@ def line_chart(lines: Sequence[Line], *, title: str, x_label: str, y_label: str,
     y_low, y_high = _limits([line.y for line in lines])
     margin = 0.04 * (y_high - y_low)
     frame = _Frame(x_low, x_high, y_low - margin, y_high + margin)
+    rows = _legend_rows(lines)
+    # More rows of the legend than one stand above the chart.
+    above = _ROW * (len(rows) - 1)
+    box = f"0 {-above} {_WIDTH} {_HEIGHT + above}"
     parts = [
-        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{html.escape(title)}">',
+        f'<svg class="chart" viewBox="{box}" role="img" aria-label="{html.escape(title)}">',
         *_axes(frame, x_label, y_label),
         *(_mark(frame, mark) for mark in marks if x_low <= mark.x <= x_high),
         *(_path(frame, line) for line in lines),
-        *_legend(lines),
+        *(part for number, row in enumerate(rows) for part in _legend(row, 16 - above + _ROW * number)),
         "</svg>",
     ]
     return "\n".join(parts)
@@ -162,12 +167,26 @@ def _path(frame: _Frame, line: Line) -> str:
     )
 
 
-def _legend(lines: Sequence[Line]) -> list[str]:
+def _legend_width(line: Line) -> float:
+    return 26 + _CHARACTER * len(line.name) + 16
+
+
+def _legend_rows(lines: Sequence[Line]) -> list[list[Line]]:
+    """Break the legend into rows that are no wider than the chart."""
+    rows: list[list[Line]] = [[]]
+    for line in lines:
+        if rows[-1] and sum(map(_legend_width, [*rows[-1], line])) > _WIDTH - _LEFT:
+            rows.append([])
+        rows[-1].append(line)
+    return rows
+
+
+def _legend(lines: Sequence[Line], y: int) -> list[str]:
     parts = []
     x = float(_LEFT)
     for line in lines:
         dash = ' stroke-dasharray="5 3"' if line.dashed else ""
-        parts.append(f'<path stroke="{line.colour}" stroke-width="{line.width + 0.5}"{dash} d="M{x:.0f} 16h20"/>')
-        parts.append(f'<text x="{x + 26:.0f}" y="20">{html.escape(line.name)}</text>')
-        x += 26 + _CHARACTER * len(line.name) + 16
+        parts.append(f'<path stroke="{line.colour}" stroke-width="{line.width + 0.5}"{dash} d="M{x:.0f} {y}h20"/>')
+        parts.append(f'<text x="{x + 26:.0f}" y="{y + 4}">{html.escape(line.name)}</text>')
+        x += _legend_width(line)
     return parts

@@ -33,6 +33,7 @@ small { color: var(--soft); font-weight: 400; }
 .scroll { overflow-x: auto; }
 .tables { display: grid; grid-template-columns: repeat(auto-fit, minmax(560px, 1fr)); gap: 20px 40px;
   align-items: start; }
+.tables.wide { grid-template-columns: minmax(0, 1fr); }
 table { border-collapse: collapse; width: 100%; margin: 4px 0 12px; font-size: 14px;
   font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: 4px 0; }
@@ -85,7 +86,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
 @media (max-width: 760px) { body { padding: 20px 16px; }
   .first, .tables, .charts { grid-template-columns: minmax(0, 1fr); } }
 @media print { body { max-width: none; padding: 0; font-size: 11px; } .compare, .tools { display: none; }
-  .tables, .charts { grid-template-columns: repeat(2, minmax(0, 1fr)); } .scroll { overflow: visible; }
+  .tables:not(.wide), .charts { grid-template-columns: repeat(2, minmax(0, 1fr)); } .scroll { overflow: visible; }
   * { -webkit-print-color-adjust: exact; print-color-adjust: exact; } }
 """
 

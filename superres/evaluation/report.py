@@ -158,7 +158,6 @@ def _controls(evaluation: Evaluation) -> str:
         '<p class="hint">Empty scenes with the noise of the recordings: what the model shows there it would invent in '
         "any image. Above 1.05 the control is failed. 1.00 is interpolation, on which the guard falls back.</p>"
         + table("recording", head, body)
-        + table("recording", head, body)
     )
 
 

@@ -152,7 +152,7 @@ def too_few(n: int, baselines: int) -> str:
     corrected = min(1.0, least * baselines)
     if corrected <= SIGNIFICANT:
         return ""
-    found = f"{n} acquisitions: the smallest p there is is {least:.4g}"
+    found = f"{n} acquisitions: the smallest possible p is {least:.4g}"
     if least <= SIGNIFICANT:
         found += f", and {corrected:.4g} after Holm's correction for {baselines} baselines"
     return f"{found}, so no difference can be called significant; it takes at least {_enough(baselines)} acquisitions."

@@ -47,12 +47,16 @@ _DETAILS = (
     ("r2", "R²", 4),
     ("intensity_ratio", "total intensity", 4),
 )
+# Methods up to which two tables fit beside each other.
+_BESIDE = 5
 _DIGITS: dict[Headline, int] = {"psnr": 2, "si_psnr": 2, "ssim": 4, "micro_ssim": 4, "resolution": 2}
 
 
 def score_tables(evaluation: Evaluation) -> str:
     """Return one table per metric: acquisitions down, methods across, the mean last."""
-    return '<div class="tables">' + "".join(_metric_table(evaluation, *metric) for metric in _COMPARED) + "</div>"
+    shape = "tables" if len(evaluation.methods) <= _BESIDE else "tables wide"
+    found = "".join(_metric_table(evaluation, *metric) for metric in _COMPARED)
+    return f'<div class="{shape}">{found}</div>'
 
 
 def gain_tables(evaluation: Evaluation) -> str:

@@ -313,7 +313,7 @@ def test_evaluate_prints_a_row_per_acquisition(
     for text in ("brain [red]", "liver", "29.50", "27.25", "0.900", "mean", str(tmp_path / "report.html")):
         assert text in result.stdout
     assert "bicubic +1.38 +0.25 to +2.50 0.5000 0.7500 2 of 2" in " ".join(result.stdout.split())
-    assert "2 acquisitions: the smallest p there is is 0.5, so no difference can be called significant" in result.stdout
+    assert "2 acquisitions: the smallest possible p is 0.5, so no difference can be called significant" in result.stdout
     tables = result.stdout.partition("2 acquisitions:")[0]
     assert max(len(line) for line in tables.splitlines()) <= 80
     assert "left out: constant\n" in result.stderr

@@ -104,3 +104,15 @@ def test_chart_is_well_formed_and_names_its_lines() -> None:
 @pytest.mark.parametrize("values", [np.zeros(5), np.full(5, np.nan), np.array([1e-12, 2e-12, 0, 0, 0])])
 def test_chart_of_flat_or_missing_values_still_draws(values: np.ndarray) -> None:
     ET.fromstring(line_chart([Line("v", np.arange(5.0), values, "#000")], title="t", x_label="x", y_label="y"))
+
+
+def test_a_long_legend_goes_on_in_rows_within_the_chart() -> None:
+    names = [f"method number {n}" for n in range(9)]
+    x = np.linspace(0, 1, 5)
+    chart = line_chart([Line(name, x, x, "#000") for name in names], title="t", x_label="x", y_label="y")
+    root = ET.fromstring(chart)
+    left, top, width, height = map(float, root.attrib["viewBox"].split())
+    texts = [item for item in root.iter() if item.tag.endswith("text") and item.text in names]
+    places = {(float(item.attrib["x"]), float(item.attrib["y"])) for item in texts}
+    assert len(places) == len(texts) == 9 and len({y for _, y in places}) > 1
+    assert all(left <= x <= left + width - 7 * len(names[0]) and top + 10 <= y <= top + height for x, y in places)

@@ -270,7 +270,7 @@ def test_verdict_and_p_values_are_in_both_reports(evaluation: Evaluation) -> Non
     assert gain.psnr.p >= 0.25
     assert gain.psnr.p_holm == pytest.approx(1, abs=0)
     assert all(math.isnan(gain.of(metric).p) for metric in HEADLINES if metric != "psnr")
-    sentence = "3 acquisitions: the smallest p there is is 0.25, so no difference can be called significant"
+    sentence = "3 acquisitions: the smallest possible p is 0.25, so no difference can be called significant"
     assert sentence in evaluation.report.read_text(encoding="utf-8")
     content = json.loads(evaluation.data.read_text(encoding="utf-8"))
     assert content["verdict"][0].startswith(sentence)

@@ -137,7 +137,7 @@ def test_comparison_leaves_out_and_counts_what_has_no_value() -> None:
 
 def test_too_few_acquisitions_are_named_in_plain_words() -> None:
     assert too_few(5, 1) == (
-        "5 acquisitions: the smallest p there is is 0.0625, so no difference can be called significant; it takes at "
+        "5 acquisitions: the smallest possible p is 0.0625, so no difference can be called significant; it takes at "
         "least 6 acquisitions."
     )
     assert "0.03125, and 0.125 after Holm's correction for 4 baselines" in too_few(6, 4)
