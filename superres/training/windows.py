@@ -1,0 +1,58 @@
+"""Windows of a patch on which dear networks look, so that small generators are not outweighed by what judges them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from superres.nets import UNet
+
+# A window of a quarter of a patch, another one at every step, says as much about its texture as the whole.
+_LARGEST = 96
+
+
+def window_of(net: UNet, judge: Callable[[Tensor], object], patch: int, *, smallest: int = 32) -> int:
+    """Return the side of the window on which a network judges predictions, so that it costs what the generator does.
+
+    Parameters
+    ----------
+    net : UNet
+        The generator.
+    judge : callable
+        The network, of an image (1, channels, y, x).
+    patch : int
+        Side of a low patch in voxels.
+    smallest : int
+        High-resolution voxels that the window has at least, a multiple of 16.
+
+    Returns
+    -------
+    int
+        High-resolution voxels, a multiple of 16, at most 96.
+    """
+    device, channels = next(net.parameters()).device, net.architecture.channels
+    patch = -(-patch // net.architecture.stride) * net.architecture.stride
+    own = _operations(net, torch.zeros(1, channels, patch, patch, device=device))
+    theirs = _operations(judge, torch.zeros(1, channels, smallest, smallest, device=device)) / smallest**2
+    # Both run forwards and backwards equally often, or nearly so.
+    side = int(math.sqrt(own / theirs)) // 16 * 16
+    return min(max(side, smallest), _LARGEST)
+
+
+def cut(image: Tensor, side: int, place: tuple[int, int]) -> Tensor:
+    """Cut a window out of images, (n, channels, y, x); seed and step say which."""
+    random = np.random.default_rng([*place, 1])
+    y, x = (int(random.integers(max(1, n - side + 1))) for n in image.shape[2:])
+    return image[:, :, y : y + side, x : x + side]
+
+
+@torch.no_grad()
+def _operations(function: Callable[[Tensor], object], image: Tensor) -> float:
+    with FlopCounterMode(display=False) as counter:
+        function(image)
+    return float(counter.get_total_flops())
