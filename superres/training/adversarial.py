@@ -108,6 +108,7 @@ class Adversary:
 
     def __init__(self, config: GanConfig, channels: int, seed: int, device: torch.device, switcher: Switcher) -> None:
         self.critic = place(Critic(channels, seed), device)
+        self.window = 96  # high-resolution voxels along Y and X that it is shown of a patch
         self._optimiser = torch.optim.AdamW(
             self.critic.parameters(), lr=config.critic_learning_rate, betas=(0.0, 0.99), weight_decay=1e-4
         )

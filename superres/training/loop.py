@@ -28,11 +28,12 @@ from superres.training.header import make_header
 from superres.training.kind import architecture_of, open_split
 from superres.training.material import Material
 from superres.training.memory import is_out_of_memory
-from superres.training.objective import Objective, window_of
+from superres.training.objective import Objective
 from superres.training.record import Record, validate
 from superres.training.run import RunFolder, to_numpy
 from superres.training.state import State
 from superres.training.walk import Walk
+from superres.training.windows import cut, window_of
 
 # Part of a time budget that is kept for the last validation and for writing the model.
 _RESERVE = 0.02
@@ -238,7 +239,7 @@ class Training:
             pred, *half_widths = state.net.with_interval(low) if due else (state.net(low),)
         opinion = None
         if phase.trains == "both" and state.adversary is not None:
-            opinion = state.adversary.opinion(pred, high, state.net.interpolate(low))
+            opinion = state.adversary.opinion(*self._windows(pred, high, state.net.interpolate(low)))
         terms = objective.terms(phase, state.step, pred, high, adversarial=opinion)
         interval = losses.interval(high, pred, half_widths[0], half_widths[1]) if half_widths else None
         state.update(terms["loss"], interval, phase)
@@ -256,7 +257,13 @@ class Training:
         assert self.state.adversary is not None
         if self.material.recorded:
             high = self.state.net.follow(high, low)
-        return self.state.adversary.learn(self._imagined(low), high, self.state.net.interpolate(low))
+        return self.state.adversary.learn(*self._windows(self._imagined(low), high, self.state.net.interpolate(low)))
+
+    def _windows(self, *images: Tensor) -> list[Tensor]:
+        """Return what the critic sees of images."""
+        assert self.state.adversary is not None
+        place = (self.config.seed, self.state.step)
+        return [cut(image, self.state.adversary.window, place) for image in images]
 
     def _turned(self, share: float) -> bool:
         """Check a GAN phase where it is time to; return whether it must end."""
@@ -348,5 +355,5 @@ class Training:
         if features is None:
             return Objective(config, None, 0, self.state.shares)
         side = min(phase.patch or config.patch.size for phase in config.phases if compares_features(phase))
-        window = window_of(self.state.net, features, side, config.patch.depth)
+        window = window_of(self.state.net, features.features, side, config.patch.depth, channels=1)
         return Objective(config, features, window, self.state.shares)

@@ -16,9 +16,12 @@ from superres.training.material import Material
 from superres.training.run import RunFolder, optimiser_tensors, restore_optimiser
 from superres.training.shares import Shares
 from superres.training.stopping import Watch
+from superres.training.windows import window_of
 
 # Decay of the averaged weights in a phase with a critic, which is short and not annealed.
 _JOINT_EMA = 0.99
+# One opinion of the critic is on 46 voxels.
+_SMALLEST_CRITIC_WINDOW = 64
 
 
 class State:
@@ -62,6 +65,10 @@ class State:
         if any(phase.trains != "generator" for phase in config.phases):
             self.adversary = Adversary(
                 config.gan, architecture.channels, config.seed, self.device, switcher or switcher_of(config.gan)
+            )
+            critic = self.adversary.critic.eval()
+            self.adversary.window = window_of(
+                self.net, lambda image: critic(image, image), config.patch.size, smallest=_SMALLEST_CRITIC_WINDOW
             )
             self.watch = Watch(material)
 

@@ -16,7 +16,7 @@ from superres.nets.device import autocast, choose_device
 from superres.nets.features import Features, VggFeatures
 from superres.phases import PRESETS
 from superres.training import losses
-from superres.training.objective import window_of
+from superres.training.windows import window_of
 
 pytestmark = pytest.mark.slow
 
@@ -56,7 +56,7 @@ def test_features_cost_little_time(preset: str, factor: int, network: str) -> No
     optimiser = torch.optim.AdamW(net.parameters())
     low = torch.rand(BATCH, 1, PATCH, PATCH, device=device)
     high = torch.rand(BATCH, 1, PATCH * factor, PATCH * factor, device=device)
-    side = window_of(net, features, PATCH)
+    side = window_of(net, features.features, PATCH)
 
     def step(compared: bool) -> None:
         with autocast(device):

@@ -66,3 +66,9 @@ def make_config(manifest: Path) -> Callable[..., TrainConfig]:
         return TrainConfig.model_validate(content | changes)
 
     return make
+
+
+@pytest.fixture
+def without_domain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what takes longest in a training of a few steps, and is tested elsewhere: where the net is right."""
+    monkeypatch.setattr("superres.training.loop.measure_domain", lambda *args, **kwargs: None)

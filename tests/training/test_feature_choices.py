@@ -18,9 +18,11 @@ from superres.nets import Architecture, FeatureNet, UNet
 from superres.nets.features import VggFeatures
 from superres.training import train
 from superres.training.losses import perceptual
-from superres.training.objective import window_of
+from superres.training.windows import window_of
 
 MakeConfig = Callable[..., TrainConfig]
+
+pytestmark = pytest.mark.usefixtures("without_domain")
 
 # The first two blocks of torchvision's vgg16().features: the layers' numbers and shapes, written out by hand.
 SHAPES = {0: (64, 3), 2: (64, 64), 5: (128, 64), 7: (128, 128)}
@@ -85,7 +87,7 @@ def test_gram_sees_texture_and_not_its_place() -> None:
 def test_features_cost_at_most_what_the_generator_does() -> None:
     features = FeatureNet()
     sides = {
-        preset: window_of(UNet(Architecture.of_preset(preset, factor=(1, 4, 4))), features, 48)
+        preset: window_of(UNet(Architecture.of_preset(preset, factor=(1, 4, 4))), features.features, 48)
         for preset in ("XS", "S")
     }
     assert sides == {"XS": 64, "S": 96}

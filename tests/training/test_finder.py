@@ -1,13 +1,17 @@
+"""The learning-rate finder: what it proposes, and what the command leaves."""
+
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
+from typer.testing import CliRunner
 
-from superres.config import TrainConfig
-from superres.evaluation import rate_page
-from superres.training import find_learning_rate
+from superres.cli import app
+from superres.config import TrainConfig, dump_config
 from superres.training.finder import propose, smooth
 
 MakeConfig = Callable[..., TrainConfig]
@@ -25,13 +29,16 @@ def test_a_smooth_curve_has_no_bias_and_ends_where_it_diverges() -> None:
     assert len(smooth(np.array([1.0, np.nan, 0.8]))) == 1
 
 
-def test_too_large_steps_are_found_and_drawn(make_config: MakeConfig, tmp_path: Path) -> None:
-    curve = find_learning_rate(make_config(), steps=30)
-    assert np.all(np.diff(curve.rates) > 0)
-    assert curve.losses[0] < 1.2
-    assert 1e-5 < curve.proposed < 0.1
-    rate_page.write(curve.rates, curve.losses, curve.proposed, tmp_path / "deep" / "lr.html", title="a <b>")
-    text = (tmp_path / "deep" / "lr.html").read_text()
+def test_the_command_finds_a_rate_and_draws_why(make_config: MakeConfig, tmp_path: Path) -> None:
+    recipe, out = tmp_path / "recipe.yaml", tmp_path / "deep" / "lr.html"
+    recipe.write_text(dump_config(make_config()), encoding="utf-8")
+    ran = CliRunner().invoke(app, ["find-lr", str(recipe), "--out", str(out), "--steps", "30", "--json"])
+    assert ran.exit_code == 0, ran.output
+    found = json.loads(ran.stdout)
+    assert np.all(np.diff(found["rates"]) > 0)
+    assert found["losses"][0] == pytest.approx(1, abs=0.2), "relative to the untrained net"
+    assert 1e-5 < found["proposed"] < 0.1
+    text = out.read_text(encoding="utf-8")
     assert "<svg" in text
-    assert f"optimiser.learning_rate={curve.proposed:g}" in text
-    assert "a &lt;b&gt;" in text
+    assert f"optimiser.learning_rate={found['proposed']:g}" in text
+    assert not list(tmp_path.glob("**/model.safetensors")), "nothing is kept"

@@ -24,6 +24,8 @@ from superres.training.stopping import Figures, Watch, band_ratios
 
 MakeConfig = Callable[..., TrainConfig]
 
+pytestmark = pytest.mark.usefixtures("without_domain")
+
 ROWS = [
     {"name": "fidelity", "share": 0.6, "losses": {"frequency": 0.05}},
     {"name": "perceptual", "share": 0.3, "losses": {"frequency": 0.05, "feature": 0.2, "gram": 0.1}, "patch": 24},
@@ -184,7 +186,7 @@ def test_a_model_that_a_critic_shaped_is_marked_and_the_one_before_it_is_kept(
         return "generator"
 
     result = train(
-        make_config(phases=ROWS, steps=40),
+        make_config(phases=ROWS, steps=40, features={"net": "random"}),
         tmp_path / "run",
         switcher=mine,  # type: ignore[arg-type]
     )

@@ -22,6 +22,8 @@ from superres.training.run import RunFolder
 
 MakeConfig = Callable[..., TrainConfig]
 
+pytestmark = pytest.mark.usefixtures("without_domain")
+
 
 @contextmanager
 def files_no_longer_than(size: int) -> Iterator[None]:
