@@ -13,6 +13,7 @@ from superres.datasets.sources import Source
 from superres.modelfile import ModelHeader
 from superres.nets import Architecture
 from superres.training.kind import context_of
+from superres.training.start import lineage_of
 
 
 def make_header(
@@ -50,10 +51,12 @@ def make_header(
             "seconds": round(seconds, 1),
             # Names, not places: a model should not tell where a lab keeps its data.
             "config": config.model_dump(mode="json", exclude={"data_root"})
-            | {"manifests": [path.name for path in config.manifests]},
+            | {"manifests": [path.name for path in config.manifests]}
+            | {"start": None if config.start is None else config.start.name},
         },
         domain=domain,
         metrics=metrics,
+        lineage=lineage_of(config),
         version=__version__,
     )
 

@@ -29,6 +29,7 @@ from superres.training.header import make_header
 from superres.training.kind import architecture_of, as_planes, open_split, sampler_of, statistics_of
 from superres.training.run import RunFolder, optimiser_tensors, restore_optimiser, to_numpy
 from superres.training.schedule import one_cycle
+from superres.training.start import start_from
 
 _LOG_EVERY = 20
 _VALIDATION_IMAGES = 4  # per acquisition
@@ -143,6 +144,8 @@ class _Session:
         self.architecture = architecture_of(config)
         torch.manual_seed(config.seed)
         self.net = place(UNet(self.architecture), self.device)
+        if config.start is not None:
+            start_from(self.net, config.start)
         self.ema = place(UNet(self.architecture), self.device).eval()
         self.ema.load_state_dict(self.net.state_dict())
         self.parameters = self.net.main_parameters()
