@@ -57,7 +57,8 @@ def blend_tiles(
             total = np.zeros((len(pred), *sides), np.float32)
         total[(slice(None), *here)] += pred[(slice(None), *there)] * weight
         weights[tuple(here)] += weight
-    return total / weights
+    blended: NDArray[np.float32] = np.divide(total, weights, dtype=np.float32)
+    return blended
 
 
 def _reaching(part: slice, size: int, length: int, step: int) -> list[tuple[slice, slice]]:

@@ -68,14 +68,15 @@ class ResidualBlock(nn.Module):
 
 def _normed(convolution: nn.Conv2d | nn.Conv3d, norm: str) -> nn.Module:
     """Normalise the kernels of a convolution, or what comes out of it; none draws no random number."""
+    normed: nn.Module = convolution
     if norm == "weight":
-        return parametrizations.weight_norm(convolution)
+        normed = parametrizations.weight_norm(convolution)
     if norm == "spectral":
-        return parametrizations.spectral_norm(convolution)
+        normed = parametrizations.spectral_norm(convolution)
     if norm == "batch":
         batch_norm = nn.BatchNorm2d if isinstance(convolution, nn.Conv2d) else nn.BatchNorm3d
-        return nn.Sequential(convolution, batch_norm(convolution.out_channels))
-    return convolution
+        normed = nn.Sequential(convolution, batch_norm(convolution.out_channels))
+    return normed
 
 
 def drop_blocks(x: Tensor, share: float) -> Tensor:

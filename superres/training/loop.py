@@ -314,8 +314,8 @@ class _Session:
         with torch.no_grad():
             for averaged, current in zip(self.ema.parameters(), self.net.parameters(), strict=True):
                 averaged.lerp_(current, 1 - decay)
-            for averaged, current in self.statistics:
-                averaged.copy_(current)
+            for kept, now in self.statistics:
+                kept.copy_(now)
 
     def _update_head(self, interval: Tensor) -> None:
         """Give the interval head its gradient, clipped on its own: the net is trained as it would be without it."""
