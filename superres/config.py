@@ -143,6 +143,7 @@ class TrainConfig(Settings):
     seed: int = Field(0, ge=0)
     device: Device = "auto"
     model: ModelConfig = ModelConfig()
+    start: Path | None = Field(None, description="model file or run folder whose weights the training starts from")
     degrade: tuple[DegradeStep, ...] = Field((), description="steps, or a file written by 'superres degrade fit'")
     augment: Augment = Augment()
     patch: PatchConfig = PatchConfig()

@@ -152,7 +152,7 @@ def show_model(model: ModelFile, *, as_json: bool) -> None:
         "name": header.name,
         "factor": sizes_text("ZYX", header.factor),
         "net": (f"preset {preset}, " if preset else "") + f"{parameters / 1e6:.3g} million parameters",
-        "channels": "each on its own" if header.channels == 1 else f"{header.channels} together",
+        "channels": _given_text(header.context, header.channels),
         "sees": f"{sizes_text('ZYX', header.receptive_radius)} input voxels to either side",
         "trained at": f"voxel size {voxel_size_text(header.voxel_size)}",
         "degradation": ", then ".join(_step_text(step) for step in header.degradation) or "none: real pairs",
@@ -182,6 +182,15 @@ def _phases_text(rows: Sequence[Mapping[str, Any]]) -> str:
         asked = ", ".join(f"{name} {share:g}" for name, share in row["losses"].items() if share)
         told.append(f"{row['name']} {row['share']:.0%}" + (f" ({asked})" if asked else ""))
     return ", then ".join(told)
+
+
+def _given_text(context: Mapping[str, Any], channels: int) -> str:
+    """Say which images the net takes to predict which."""
+    if context.get("axis") == "c":
+        return f"{context['frames']} together, of which number {context['target']} is predicted"
+    own = "each on its own" if channels == 1 else f"{channels} together"
+    frames = {"z": "planes", "t": "time points"}.get(context.get("axis", ""))
+    return f"{own}, with neighbouring {frames}, {context['frames']} in all" if frames else own
 
 
 def _step_text(step: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from superres.datasets.sources import Source
 from superres.modelfile import ModelHeader
 from superres.nets import Architecture
 from superres.training.kind import context_of
+from superres.training.start import lineage_of
 
 
 def make_header(
@@ -67,6 +68,7 @@ def make_header(
         display=display,
         domain=domain,
         metrics=metrics,
+        lineage=lineage_of(config),
         version=__version__,
     )
 
@@ -75,6 +77,7 @@ def _told(config: TrainConfig) -> dict[str, Any]:
     """Return the recipe with files by their names."""
     told = config.model_dump(mode="json", exclude={"data_root"})
     told["manifests"] = [path.name for path in config.manifests]
+    told["start"] = None if config.start is None else config.start.name
     if config.features.weights is not None:
         told["features"]["weights"] = config.features.weights.name
     return told

@@ -15,6 +15,7 @@ from superres.training.kind import statistics_of
 from superres.training.material import Material
 from superres.training.run import RunFolder, optimiser_tensors, restore_optimiser
 from superres.training.shares import Shares
+from superres.training.start import start_from
 from superres.training.stopping import Watch
 from superres.training.windows import window_of
 
@@ -50,6 +51,8 @@ class State:
         self.device = choose_device(config.device)
         torch.manual_seed(config.seed)
         self.net = place(UNet(architecture), self.device)
+        if config.start is not None:
+            start_from(self.net, config.start)
         self.ema = place(UNet(architecture), self.device).eval()
         self.ema.load_state_dict(self.net.state_dict())
         self.parameters = self.net.main_parameters()
