@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from superres.config import GanConfig, TrainConfig
@@ -44,7 +44,8 @@ def played(switcher: Callable[[Turns], str], losses: list[float]) -> list[str]:
     return order
 
 
-@given(st.lists(st.floats(0, 5), min_size=30, max_size=60), st.integers(1, 6))
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(0, 5), min_size=20, max_size=30), st.integers(1, 6))
 def test_no_critic_starves_the_generator(losses: list[float], most: int) -> None:
     """Whatever the critic's loss does, the generator has its turn after at most `most` others."""
     order = played(Adaptive(0.65, most), losses)
@@ -69,12 +70,12 @@ def test_the_critic_learns_to_tell_sharp_from_smooth_and_leaves_chance_alone() -
     assert torch.equal(torch.random.get_rng_state(), state), "the generator starts as it would without a critic"
     generator = torch.Generator().manual_seed(0)
     right = []
-    for _ in range(15):
-        high = torch.randn(2, 1, 32, 32, generator=generator)
+    for _ in range(10):
+        high = torch.randn(2, 1, 16, 16, generator=generator)
         smooth = torch.nn.functional.avg_pool2d(high, 5, 1, 2)
         found = adversary.learn(smooth, high, smooth)
         right.append(float(found["critic_right"]))
-    assert np.mean(right[-5:]) > 0.9
+    assert np.mean(right[-3:]) > 0.9
     pred = smooth.clone().requires_grad_(True)
     adversary.opinion(pred, high, smooth).backward()  # type: ignore[no-untyped-call]
     assert pred.grad is not None
