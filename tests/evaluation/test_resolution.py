@@ -137,6 +137,22 @@ def test_split_counts_tell_the_resolution_of_half_the_dose(peak: float, sigma: f
     assert np.mean(found) == pytest.approx(np.mean(wanted), rel=0.03)
 
 
+@pytest.mark.parametrize(("peak", "sigma"), [(20, 2.0), (100, 2.0), (20, 1.2), (500, 3.0)])
+def test_split_counts_by_a_wrong_gain(peak: float, sigma: float) -> None:
+    """Too high a gain makes the halves unlike each other and costs some percent; too low a one makes them agree."""
+    field = filtered_noise((512, 512), sigma, seed=6)
+    field = (field - field.min()) / np.ptp(field) * peak
+    recordings = [2.2 * np.random.default_rng(seed).poisson(field) + 100 for seed in range(3)]
+
+    def found(gain: float) -> float:
+        split = [split_counts(image, gain=gain, offset=100, seed=seed) for seed, image in enumerate(recordings)]
+        return float(np.mean([fourier_correlation(*pair).resolution() for pair in split]))
+
+    right, high, low = found(2.2), found(2.2 * 1.3), found(2.2 / 1.3)
+    assert 1.02 < high / right < 1.16
+    assert math.isnan(low) or low < right
+
+
 @given(seed=st.integers(0, 100))
 def test_split_counts_lose_no_photon(seed: int) -> None:
     image = np.random.default_rng(seed).poisson(5, (16, 16)) * 3.0 + 50
