@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from superres.errors import InputError
 from superres.volumes import Volume, open_volume
-from superres.volumes.axes import Region, TczyxArray
-from superres.volumes.volume import Calibration, make_volume
+from superres.volumes.axes import Region
+from superres.volumes.volume import view_of
 
 Channels = tuple[int, ...] | None
 
@@ -76,19 +76,4 @@ def open_channels(path: Path, axes: str | None, channels: Channels) -> Volume:
         tuple(values[c] for c in channels) if values else ()
         for values in (volume.channel_names, volume.channel_colours)
     )
-    calibration = Calibration(
-        voxel_size=volume.voxel_size,
-        translation=volume.translation,
-        channel_names=names,
-        time_step=volume.time_step,
-        channel_colours=colours,
-    )
-    return make_volume(
-        [TczyxArray(ChosenChannels(volume, channels), "TCZYX")],
-        calibration,
-        axes="TCZYX",
-        format=volume.format,
-        source=volume.source,
-        files=volume.files,
-        part=volume.part,
-    )
+    return view_of(volume, ChosenChannels(volume, channels), channel_names=names, channel_colours=colours)

@@ -18,8 +18,8 @@ from scipy.ndimage import shift as move
 
 from superres.errors import InputError
 from superres.volumes import Volume
-from superres.volumes.axes import Region, TczyxArray
-from superres.volumes.volume import Calibration, make_volume
+from superres.volumes.axes import Region
+from superres.volumes.volume import view_of
 
 Triple = tuple[int, int, int]
 Shift = tuple[float, float, float]
@@ -164,19 +164,4 @@ def _view(volume: Volume, array: MovedArray) -> Volume:
         at + (0.0 if step is None else step * (origin - rest))
         for at, step, origin, rest in zip(volume.translation, volume.voxel_size, array.origin, array.rest, strict=True)
     )
-    calibration = Calibration(
-        voxel_size=volume.voxel_size,
-        translation=(place[0], place[1], place[2]),
-        channel_names=volume.channel_names,
-        time_step=volume.time_step,
-        channel_colours=volume.channel_colours,
-    )
-    return make_volume(
-        [TczyxArray(array, "TCZYX")],
-        calibration,
-        axes="TCZYX",
-        format=volume.format,
-        source=volume.source,
-        files=volume.files,
-        part=volume.part,
-    )
+    return view_of(volume, array, translation=place)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -190,8 +190,7 @@ def _match(low: Volume, high: Volume, channel: int, factor: Triple) -> tuple[flo
 def _weighted(source: Source, voxels: int) -> Source:
     """Give a source its share of its acquisition's square root of size."""
     t, _, z, y, x = source.high.shape
-    values = {name: getattr(source, name) for name in Source.__slots__}
-    return Source(**values | {"weight": math.sqrt(voxels) * (t * z * y * x) / voxels})
+    return replace(source, weight=math.sqrt(voxels) * (t * z * y * x) / voxels)
 
 
 def read_plane(volume: Volume, t: int, c: int, z: int) -> NDArray[Any]:

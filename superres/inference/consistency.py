@@ -17,6 +17,7 @@ from torch import Tensor
 from superres.config import DegradeStep
 from superres.degrade.chain import VoxelSizes
 from superres.degrade.moments import moments
+from superres.degrade.noise_line import LEAST_VARIANCE
 from superres.nets import resample
 
 SMOOTHING = 1.5
@@ -27,9 +28,6 @@ SUSPICIOUS = 5.0
 
 BORDER = 8
 """Low-resolution voxels at every border that are left out of the summary: nothing is known beyond the edge."""
-
-# Variance that everything has, in shares of the grey range squared: half a grey level of 8 bits.
-_LEAST_VARIANCE = (0.5 / 255) ** 2 / 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,7 @@ def deviations(
         float32, (n, 1, y, x) each, in standard deviations of the noise.
     """
     mean, variance = moments(pred, steps, factor=factor, voxel_sizes=voxel_sizes)
-    single = (mean - low) / variance.clamp_min(_LEAST_VARIANCE).sqrt()
+    single = (mean - low) / variance.clamp_min(LEAST_VARIANCE).sqrt()
     taps = resample.gaussian_taps(SMOOTHING).to(single.device)
     scale = 1 / float((taps**2).sum())  # of white noise, along both axes
     return single, resample.separable(single, taps, taps) * scale

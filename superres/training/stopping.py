@@ -17,6 +17,7 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from superres.degrade.moments import moments
+from superres.degrade.noise_line import LEAST_VARIANCE
 from superres.nets import resample
 from superres.training.kind import as_planes
 from superres.training.material import Material
@@ -30,8 +31,6 @@ _SSIM_DROP = 0.015
 _CONSISTENCY_RISE = 0.05
 _SPECTRAL_EXCESS = 0.10
 _BANDS = 4
-# Variance of half a grey level of 8 bits, in shares of the grey range: what a recording without noise still has.
-_TINY = (0.5 / 255) ** 2 / 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,4 +234,4 @@ def _consistency(pred: Tensor, low: Tensor, material: Material) -> float:
     mean, variance = moments(
         (pred - shift) / scale, config.degrade, factor=config.factor, voxel_sizes=batch.voxel_sizes
     )
-    return float(((mean - (low - shift) / scale) ** 2 / variance.clamp_min(_TINY)).mean().sqrt())
+    return float(((mean - (low - shift) / scale) ** 2 / variance.clamp_min(LEAST_VARIANCE)).mean().sqrt())

@@ -10,7 +10,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +196,12 @@ def make_volume(
         part=part,
         channel_colours=colours,
     )
+
+
+def view_of(volume: Volume, array: Any, **changes: Any) -> Volume:
+    """Return a volume of one level that shows `array`, TCZYX, and is like another one but for `changes`."""
+    shown = TczyxArray(array, "TCZYX")
+    return replace(volume, levels=(to_dask(shown, volume.source),), finest=shown, axes="TCZYX", **changes)
 
 
 def check_voxel_size(voxel_size: Sequence[float], source: Path) -> tuple[float, float, float]:
