@@ -17,6 +17,7 @@ from superres.errors import ConfigError
 from superres.phases import FeatureConfig as FeatureConfig
 from superres.phases import GanConfig as GanConfig
 from superres.phases import LossConfig as LossConfig
+from superres.phases import MuonConfig as MuonConfig
 from superres.phases import OptimiserConfig as OptimiserConfig
 from superres.phases import Phase as Phase
 from superres.phases import Preset, check_phases, fill_in_phases

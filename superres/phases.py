@@ -73,7 +73,7 @@ class Phase(Settings):
     """A part of the training.
 
     `trains` says who learns: the generator; the critic alone, on what the generator makes beside truth; or both in
-    turns. `rate` is a factor on the learning rate of the one-cycle schedule, which ends with the last phase of the
+    turns. `rate` is a factor on the learning rate of the schedule, which ends with the last phase of the
     generator alone; phases that train both have a constant rate, `rate` times the peak.
     """
 
@@ -231,13 +231,38 @@ class GanConfig(Settings):
     critic_learning_rate: float = Field(4e-4, gt=0)
 
 
-class OptimiserConfig(Settings):
-    """AdamW with decoupled weight decay under a one-cycle schedule with inverse momentum."""
+class MuonConfig(Settings):
+    """Muon, where `optimiser.kind` names it; it makes the steps of the kernels in the body of the net."""
 
+    learning_rate: float = Field(0.02, gt=0, description="at the peak of the schedule; 0.01 to 0.04 are usual")
+    weight_decay: float = Field(0.0, ge=0)
+
+
+class OptimiserConfig(Settings):
+    """The optimiser with decoupled weight decay, and how its learning rate and momentum go.
+
+    `adamw` is AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101). `muon` gives the kernels of the body to Muon (Jordan
+    2024, kellerjordan.github.io/posts/muon), whose steps are orthogonalised gradients, and leaves biases, first layer,
+    last layer and interval head to AdamW; it needs torch 2.9.
+
+    All schedules warm up alike. `one-cycle` then falls to zero, with inverse momentum (Smith 2018, arXiv 1803.09820);
+    `cosine` falls the same way with constant momentum, the highest (Loshchilov & Hutter 2017, arXiv 1608.03983, without
+    restarts); `constant` stays. The rates of AdamW and Muon rise and fall together.
+    """
+
+    kind: Literal["adamw", "muon"] = "adamw"
+    schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
     learning_rate: float = Field(1.5e-3, gt=0)
     weight_decay: float = Field(1e-4, ge=0)
+    muon: MuonConfig = MuonConfig()
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the training in which the learning rate rises")
     momentum: Range = Field((0.85, 0.95), description="lowest (at the peak learning rate) and highest beta1")
     beta2: float = Field(0.99, gt=0, lt=1)
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are saved")
+
+    @model_validator(mode="after")
+    def _muon_is_used(self) -> Self:
+        if self.kind != "muon" and self.muon != MuonConfig():
+            raise ValueError(f"muon.learning_rate and muon.weight_decay belong to kind: muon; the kind is {self.kind}")
+        return self

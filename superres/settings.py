@@ -98,11 +98,17 @@ class ModelConfig(Settings):
     norm: Norm = Field("none", description="none, or for study weight, spectral or batch norm in every residual block")
     dropblock: float = Field(0.0, ge=0, le=0.5, description="share of features dropped, in blocks, while training")
     attention: bool = Field(False, description="self-attention at the coarsest level; tiles are then not exact")
+    grid: Literal["low", "high"] = Field(
+        "low",
+        description="on which the layers work; high, for study: on the interpolated input, 16 times the work at 4x",
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         if self.context is not None and self.dimensions == 3:
             raise ValueError("context is for nets of two dimensions; a net of three sees its neighbours along Z anyway")
+        if self.grid == "high" and self.dimensions == 3:
+            raise ValueError("grid high is for nets of two dimensions; leave it out, or give dimensions=2")
         if self.context is not None and self.together:
             raise ValueError("context predicts one channel; leave together or context out")
         return self

@@ -151,7 +151,9 @@ def show_model(model: ModelFile, *, as_json: bool) -> None:
     facts = {
         "name": header.name,
         "factor": sizes_text("ZYX", header.factor),
-        "net": (f"preset {preset}, " if preset else "") + f"{parameters / 1e6:.3g} million parameters",
+        "net": (f"preset {preset}, " if preset else "")
+        + f"{parameters / 1e6:.3g} million parameters"
+        + (", on the interpolated input (for study)" if header.architecture.get("grid") == "high" else ""),
         "channels": _given_text(header.context, header.channels),
         "sees": f"{sizes_text('ZYX', header.receptive_radius)} input voxels to either side",
         "trained at": f"voxel size {voxel_size_text(header.voxel_size)}",

@@ -14,7 +14,7 @@ from torch import Tensor
 from superres.config import IntensityRule
 from superres.errors import ModelFileError, SuperresError
 from superres.inference.blending import blend_tiles
-from superres.inference.plan import SMALLEST_BLOCK, SMALLEST_INPUT, Region, TilePlan, plan_tiles
+from superres.inference.plan import DEFAULT_TILE, SMALLEST_BLOCK, SMALLEST_INPUT, Region, TilePlan, plan_tiles
 from superres.inference.restoring import restore_image
 from superres.modelfile import ModelHeader, load_model_file
 from superres.nets import UNet, choose_device, net_from_model_file, place
@@ -288,6 +288,8 @@ class Predictor:
     def plan(self, shape: tuple[int, int, int], *, tile: int | None = None, shard: int | None = None) -> TilePlan:
         """Plan the tiles of a volume of ZYX `shape` for this net."""
         header = self.header
+        if tile is None and self._net.architecture.grid == "high":
+            tile = DEFAULT_TILE // max(header.factor)  # its layers hold as much for a tile as those of others
         return plan_tiles(
             shape,
             factor=header.factor,

@@ -3,6 +3,7 @@
 In two dimensions every plane is upscaled on its own, or with the planes, time points or channels around it as further
 inputs (2.5-D); in three the same layers look along Z too. Convolutions, ReLU, stride-2 pooling and pixel shuffles only,
 so that the output is exactly equivariant to shifts by the total stride and volumes can be tiled without seams.
+For study the same layers can work on the high-resolution grid, on the interpolated input (`Architecture.grid`).
 At initialisation the net is bicubic interpolation.
 """
 
@@ -61,6 +62,8 @@ def _blocks(width: int, count: int, of: Architecture) -> nn.Sequential:
 class UNet(nn.Module):
     """Residual U-Net in low-resolution space with additive skips and one pixel shuffle at the end.
 
+    On the high grid there is no pixel shuffle: the input is interpolated before the first layer.
+
     The prediction is cubic interpolation plus a learnt residual; then its low-pass is made to follow the input
     (`follow`). Inputs are normalised intensities.
 
@@ -83,8 +86,11 @@ class UNet(nn.Module):
                 f"factor {list(architecture.factor)}: this net is two-dimensional and cannot upscale along Z; "
                 f"use factor [1, {architecture.factor[1]}, {architecture.factor[2]}]"
             )
+        if architecture.grid == "high" and dims == 3:
+            raise ModelFileError("a net on the high grid has two dimensions; use grid low for one of three")
         self.architecture = architecture
         self.factor: tuple[int, ...] = architecture.factor[-dims:]
+        self._shuffle = self.factor if architecture.grid == "low" else (1,) * dims
         widths, channels, poolings = architecture.widths, architecture.channels, architecture.poolings
         blocks, convolution = architecture.blocks, convolution_of(dims)
         self.stem = (nn.Conv2d if dims == 2 else DeepStem)(architecture.inputs, widths[0], 3, padding=1)
@@ -94,10 +100,10 @@ class UNet(nn.Module):
         self.middle = _blocks(widths[-1], architecture.middle_blocks, architecture)
         self.up = nn.ModuleList(Up(b, a, step) for (a, b), step in steps)
         self.decoder = nn.ModuleList(_blocks(width, blocks, architecture) for width in widths[:-1])
-        self.tail = convolution(widths[0], channels * math.prod(self.factor), 3, padding=1)
+        self.tail = convolution(widths[0], channels * math.prod(self._shuffle), 3, padding=1)
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
-        head = IntervalHead(widths[0], channels, self.factor) if architecture.interval else None
+        head = IntervalHead(widths[0], channels, self._shuffle) if architecture.interval else None
         self.interval_head: IntervalHead | None = head
         self.attention = SelfAttention(widths[-1], dims) if architecture.attention else None
         for axis, f in zip("zyx", architecture.factor, strict=True):
@@ -149,7 +155,7 @@ class UNet(nn.Module):
         return [value for name, value in self.named_parameters() if not name.startswith("interval_head.")]
 
     def _features(self, low: Tensor) -> Tensor:
-        x: Tensor = self.stem(low)
+        x: Tensor = self.stem(low if self.architecture.grid == "low" else self._upsample(low.float()))
         skips = []
         for encode, down in zip(self.encoder, self.down, strict=True):
             x = encode(x)
@@ -163,7 +169,7 @@ class UNet(nn.Module):
         return x
 
     def _predict(self, features: Tensor, low: Tensor) -> Tensor:
-        residual = resample.pixel_shuffle(self.tail(features).float(), self.factor)
+        residual = resample.pixel_shuffle(self.tail(features).float(), self._shuffle)
         return self.follow(self.interpolate(low) + residual, low)
 
     def predicted_of(self, images: Tensor) -> Tensor:

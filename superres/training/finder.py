@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 
 from superres.config import TrainConfig
 from superres.datasets.manifest import load_manifests
+from superres.errors import ConfigError
 from superres.nets import UNet, choose_device, place
 from superres.nets.device import autocast
 from superres.progress import Progress, ProgressCallback, silent
 from superres.training import losses
 from superres.training.kind import architecture_of, open_split
 from superres.training.material import Material
+from superres.training.muon import MuonAndAdamW
 from superres.training.state import make_optimiser
 
 _LOWEST, _HIGHEST = 1e-5, 1.0
@@ -66,8 +68,13 @@ def find_learning_rate(config: TrainConfig, *, steps: int = 100, progress: Progr
     Raises
     ------
     InputError, ConfigError
-        When data or settings cannot be used.
+        When data or settings cannot be used; when the recipe's optimiser is another one than AdamW.
     """
+    if config.optimiser.kind != "adamw":
+        raise ConfigError(
+            f"optimiser.kind: {config.optimiser.kind} has two learning rates, and find-lr finds one; give "
+            "optimiser.kind=adamw, or try optimiser.muon.learning_rate between 0.01 and 0.04"
+        )
     device = choose_device(config.device)
     sources, _ = open_split(config, load_manifests(config.manifests, config.data_root), "train")
     architecture = replace(architecture_of(config), interval=False)
@@ -107,7 +114,7 @@ def propose(rates: NDArray[np.float64], curve: NDArray[np.float64]) -> float:
 
 
 def _relative_loss(
-    net: UNet, untrained: UNet, material: Material, optimiser: torch.optim.Optimizer, step: int
+    net: UNet, untrained: UNet, material: Material, optimiser: torch.optim.AdamW | MuonAndAdamW, step: int
 ) -> float:
     config = material.config
     low, high = material.pairs(step, config.patch.batch)

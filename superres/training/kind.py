@@ -34,6 +34,7 @@ def architecture_of(config: TrainConfig) -> Architecture:
         norm=model.norm,
         dropblock=model.dropblock,
         attention=model.attention,
+        grid=model.grid,
     )
 
 

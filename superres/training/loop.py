@@ -199,8 +199,7 @@ class Training:
                 state.enter(phase)
                 entered = phase
             rate, momentum = self.walk.rate(share)
-            for group in state.optimiser.param_groups:
-                group["lr"], group["betas"] = rate, (momentum, self.config.optimiser.beta2)
+            state.set_rate(rate, momentum)
             terms = self._step(phase, objective)
             state.step += 1
             self.record.step(state.step, phase, share, self.seconds(started), rate, terms, state.ema)

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from superres.config import TrainConfig, dump_config
 from superres.errors import OutputExistsError, OutputWriteError
+from superres.training.muon import MuonAndAdamW
 
 
 class RunFolder:
@@ -139,7 +140,7 @@ class RunFolder:
         return load_file(path) if path.is_file() else None
 
 
-def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+def optimiser_tensors(optimiser: torch.optim.Optimizer | MuonAndAdamW) -> dict[str, Tensor]:
     """Return the optimiser's state as named tensors, without pickling."""
     state = optimiser.state_dict()["state"]
     return {
@@ -149,7 +150,7 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+def restore_optimiser(optimiser: torch.optim.Optimizer | MuonAndAdamW, tensors: Mapping[str, Tensor]) -> None:
     """Put back what `optimiser_tensors` returned."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():

@@ -1,4 +1,4 @@
-"""One-cycle schedule with inverse momentum (Smith 2018, arXiv 1803.09820), as a function of the share done."""
+"""Schedules of learning rate and momentum, as functions of the share done (`superres.config.OptimiserConfig`)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,26 @@ from superres.config import OptimiserConfig
 _START = 25.0
 
 
+def scheduled(share: float, config: OptimiserConfig) -> tuple[float, float]:
+    """Return learning rate and momentum (beta1) at a share of the training, by the schedule of the settings.
+
+    ``one-cycle`` is `one_cycle`. The others have its warm-up, and constant momentum, the highest: ``cosine`` falls to
+    zero along half a cosine (Loshchilov & Hutter 2017, arXiv 1608.03983, without restarts), ``constant`` does not fall.
+
+    Parameters
+    ----------
+    share : float
+        0 at the start, 1 at the end.
+    """
+    rate, momentum = one_cycle(share, config)
+    if config.schedule == "one-cycle":
+        return rate, momentum
+    falls = config.schedule == "cosine" or share < config.warmup
+    return rate if falls else config.learning_rate, config.momentum[1]
+
+
 def one_cycle(share: float, config: OptimiserConfig) -> tuple[float, float]:
-    """Return learning rate and momentum (beta1) at a share of the training.
+    """Return learning rate and momentum (beta1) of the one-cycle schedule (Smith 2018, arXiv 1803.09820).
 
     The learning rate rises along a cosine during the warm-up and falls to zero along another one; momentum does the
     opposite.

@@ -14,7 +14,18 @@ from superres.modelfile import load_model_file
 from superres.nets import Architecture, UNet
 
 # What decides the shapes and the meaning of the weights; intervals and consistency come on top.
-_DECISIVE = ("factor", "channels", "dimensions", "frames", "target", "widths", "blocks", "middle_blocks", "norm")
+_DECISIVE = (
+    "factor",
+    "channels",
+    "dimensions",
+    "frames",
+    "target",
+    "widths",
+    "blocks",
+    "middle_blocks",
+    "norm",
+    "grid",
+)
 
 
 def start_from(net: UNet, path: Path) -> None:

@@ -13,6 +13,7 @@ from superres.nets import Architecture, UNet, choose_device, place
 from superres.training.adversarial import Adversary, Switcher, switcher_of
 from superres.training.kind import statistics_of
 from superres.training.material import Material
+from superres.training.muon import MuonAndAdamW, kernels_of
 from superres.training.run import RunFolder, optimiser_tensors, restore_optimiser
 from superres.training.shares import Shares
 from superres.training.start import start_from
@@ -83,6 +84,13 @@ class State:
             parameter.requires_grad_(alone or late)
         self.ema.requires_grad_(False)
 
+    def set_rate(self, rate: float, momentum: float) -> None:
+        """Learn from now on with a learning rate, of AdamW's weights, and a momentum (beta1)."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group.get("scale", 1.0)
+            name, value = ("betas", (momentum, self.config.beta2)) if "betas" in group else ("momentum", momentum)
+            group[name] = value
+
     def update(self, loss: Tensor, interval: Tensor | None, phase: Phase) -> None:
         """Do one step of the optimiser; leave it out, and count that, where gradients are not finite."""
         self.optimiser.zero_grad(set_to_none=True)
@@ -144,8 +152,8 @@ class State:
             self.watch.restore(_part(tensors, "watch"), state["watch"])
 
 
-def make_optimiser(net: UNet, config: OptimiserConfig) -> torch.optim.AdamW:
-    """Return AdamW; biases and the interval head do not decay."""
+def make_optimiser(net: UNet, config: OptimiserConfig) -> torch.optim.AdamW | MuonAndAdamW:
+    """Return AdamW, or Muon with it; biases and the interval head do not decay."""
     parameters = net.main_parameters()
     head = [] if net.interval_head is None else list(net.interval_head.parameters())
     groups: list[dict[str, Any]] = [
@@ -153,12 +161,14 @@ def make_optimiser(net: UNet, config: OptimiserConfig) -> torch.optim.AdamW:
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups += [{"params": head, "weight_decay": 0.0}] if head else []
-    return torch.optim.AdamW(
-        groups,
-        lr=config.learning_rate,
-        betas=(config.momentum[1], config.beta2),
-        weight_decay=config.weight_decay,
-    )
+    settings: dict[str, Any] = {
+        "lr": config.learning_rate,
+        "betas": (config.momentum[1], config.beta2),
+        "weight_decay": config.weight_decay,
+    }
+    if config.kind == "muon":
+        return MuonAndAdamW(groups, kernels_of(net), config.muon, **settings)
+    return torch.optim.AdamW(groups, **settings)
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from superres.config import OptimiserConfig, Phase
-from superres.training.schedule import one_cycle
+from superres.training.schedule import scheduled
 
 
 class Walk:
@@ -44,11 +44,11 @@ class Walk:
     def rate(self, share: float) -> tuple[float, float]:
         """Return learning rate and momentum (beta1) of the generator.
 
-        The one-cycle schedule spans the phases of the generator alone. With a critic the rate is constant, and there is
+        The schedule spans the phases of the generator alone. With a critic the rate is constant, and there is
         no momentum, as is usual where two nets chase each other.
         """
         phase = self.at(share)
         if phase.trains == "generator":
-            rate, momentum = one_cycle(share / self._cycle, self._optimiser)
+            rate, momentum = scheduled(share / self._cycle, self._optimiser)
             return rate * phase.rate, momentum
         return self._optimiser.learning_rate * phase.rate, 0.0

@@ -141,6 +141,19 @@ def test_volumes_tiled_equals_untiled(tmp_path: Path, factor: tuple[int, int, in
     assert any("convolves along Z" in line for line in summary.warnings)
 
 
+def test_layers_on_the_high_grid_tiled_equals_untiled(tmp_path: Path) -> None:
+    predictor = load_model(write_model(tmp_path, factor=(1, 2, 3), grid="high", interval=True), "cpu")
+    image = image_of(1, 1, 1, 29, 15)
+    save_hyperstack(tmp_path / "in.tif", image)
+    upscale(tmp_path / "in.tif", tmp_path / "out.zarr", settings(tmp_path / "model.safetensors", tile=16, guard=False))
+    untiled, below, above = predictor.restore_interval(image[0], tile=4096)
+    assert untiled.std() > 0
+    np.testing.assert_array_equal(stored(tmp_path / "out.zarr")[0], untiled)
+    widths = stored(tmp_path / "out.interval.zarr")[0]
+    np.testing.assert_allclose(widths, np.concatenate([below, above]), rtol=1e-3)
+    assert predictor.plan((1, 2000, 2000)).tile[1] <= 384 / 3, "no more to hold than for other nets"
+
+
 def test_too_little_memory_halves_a_volume_and_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = load_model(write_model(tmp_path, dimensions=3), "cpu")
     image = image_of(1, 6, 40, 8)

@@ -36,6 +36,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "channels": [0, 1],
     },
     "together": {"model": NET | {"together": True}, "channels": [0, 1]},
+    "high grid": {"model": NET | {"grid": "high"}},
     "one channel": {"model": NET, "channels": [1]},
     "deep": {
         "model": NET | {"dimensions": 3},

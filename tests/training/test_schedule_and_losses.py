@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from superres.config import OptimiserConfig
 from superres.nets import FeatureNet
 from superres.training import losses
-from superres.training.schedule import one_cycle
+from superres.training.schedule import one_cycle, scheduled
 
 CONFIG = OptimiserConfig()
 
@@ -24,6 +24,23 @@ def test_one_cycle_peaks_after_the_warm_up_with_inverse_momentum() -> None:
     assert one_cycle(CONFIG.warmup, CONFIG) == pytest.approx((CONFIG.learning_rate, CONFIG.momentum[0]))
     assert one_cycle(0, CONFIG) == pytest.approx((CONFIG.learning_rate / 25, CONFIG.momentum[1]))
     assert one_cycle(1, CONFIG) == pytest.approx((0, CONFIG.momentum[1]))
+
+
+@given(st.floats(0, 1))
+def test_schedules_warm_up_alike_and_part_afterwards(share: float) -> None:
+    one, cosine, constant = (
+        scheduled(share, OptimiserConfig(schedule=name)) for name in ("one-cycle", "cosine", "constant")
+    )
+    assert one == one_cycle(share, CONFIG), "the default, bit for bit"
+    assert cosine == (one[0], CONFIG.momentum[1])
+    assert constant == (one[0] if share < CONFIG.warmup else CONFIG.learning_rate, CONFIG.momentum[1])
+
+
+def test_ends_of_the_schedules() -> None:
+    ends = {name: scheduled(1, OptimiserConfig(schedule=name))[0] for name in ("one-cycle", "cosine", "constant")}
+    assert ends == pytest.approx({"one-cycle": 0, "cosine": 0, "constant": CONFIG.learning_rate})
+    assert scheduled(0.55, OptimiserConfig(schedule="cosine"))[0] == pytest.approx(CONFIG.learning_rate / 2)
+    assert scheduled(0.5, OptimiserConfig(schedule="constant", warmup=0))[0] == CONFIG.learning_rate
 
 
 def test_every_loss_is_least_where_prediction_is_truth() -> None:
