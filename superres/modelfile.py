@@ -119,9 +119,15 @@ class ModelHeader:
 
     @property
     def licences(self) -> tuple[str, ...]:
-        """Every licence of the images that it or a model before it learnt from, each once."""
-        entries = [entry for training in self.trainings for entry in training.get("acquisitions", ())]
-        return tuple(dict.fromkeys(entry.get("licence") or "not stated" for entry in entries))
+        """Every licence of the images that it or a model before it learnt from, each once.
+
+        A training that does not tell its images is ``"not told"``, an image without a licence ``"not stated"``.
+        """
+        found: list[str] = []
+        for training in self.trainings:
+            entries = training.get("acquisitions", ())
+            found += [entry.get("licence") or "not stated" for entry in entries] or ["not told"]
+        return tuple(dict.fromkeys(found))
 
 
 @dataclass(frozen=True, slots=True)

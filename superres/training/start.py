@@ -56,7 +56,10 @@ def refuse_other_kind(file: ModelFile, wanted: Architecture) -> None:
     ModelFileError
         Saying what differs, and what to set so that it does not.
     """
-    model = Architecture.from_json(file.header.architecture)
+    try:
+        model = Architecture.from_json(file.header.architecture)
+    except TypeError as error:
+        raise ModelFileError(f"{file.path}: its net is not understood ({error}); update superres") from None
     differing = [name for name in _DECISIVE if getattr(model, name) != getattr(wanted, name)]
     if not differing:
         return

@@ -302,6 +302,14 @@ def test_the_model_file_tells_who_trained_on_what_in_order(
     assert str(folder) not in json.dumps(dataclasses.asdict(header))
 
 
+def test_what_is_not_told_of_an_ancestor_is_said(folder: Path) -> None:
+    file = load_model_file(folder / "parent")
+    lineage = [{"name": "older", "sha256": "0"}]
+    assert dataclasses.replace(file.header, lineage=lineage).licences == ("not told", OLD)
+    untold = {"acquisitions": [{"id": "a", "licence": ""}]}
+    assert dataclasses.replace(file.header, training=untold).licences == ("not stated",)
+
+
 def test_info_shows_the_lineage(make: Make, folder: Path, parent: Path, tmp_path: Path) -> None:
     child = train(make(name="child", start_from=parent, manifests=[folder / "new.yaml"]), tmp_path / "child").run
     shown = " ".join(CliRunner().invoke(app, ["info", str(child)], env={"COLUMNS": "200"}).output.split())
@@ -404,6 +412,10 @@ def test_damaged_models_are_refused(make: Make, parent: Path, tmp_path: Path) ->
         save_model_file(path, file.header, weights)
         with pytest.raises(ModelFileError, match=says):
             train(make(start_from=path), tmp_path / "run")
+    unknown = dataclasses.replace(file.header, architecture=dict(file.header.architecture) | {"mirrors": 3})
+    save_model_file(path, unknown, file.weights)
+    with pytest.raises(ModelFileError, match=r"mirrors.*update superres"):
+        train(make(start_from=path), tmp_path / "run")
     for content in (whole[: len(whole) // 2], b"", b"no model"):
         path.write_bytes(content)
         with pytest.raises(ModelFileError, match="not a readable"):
