@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from superres.errors import ConfigError
 from superres.phases import FeatureConfig as FeatureConfig
 from superres.phases import GanConfig as GanConfig
+from superres.phases import LayerRates as LayerRates
 from superres.phases import LossConfig as LossConfig
 from superres.phases import MuonConfig as MuonConfig
 from superres.phases import OptimiserConfig as OptimiserConfig
@@ -141,10 +142,11 @@ class TrainConfig(Settings):
     data_root: Path | None = None
     factor: Factor
     channels: tuple[int, ...] | None = Field(None, description="channels to learn from, counted from 0; default all")
+    image_count: int | None = Field(None, ge=1, description="files to learn from, drawn by the seed; default all")
     seed: int = Field(0, ge=0)
     device: Device = "auto"
     model: ModelConfig = ModelConfig()
-    start: Path | None = Field(None, description="model file or run folder whose weights the training starts from")
+    start_from: Path | None = Field(None, description="model file or run folder whose weights the training starts from")
     degrade: tuple[DegradeStep, ...] = Field((), description="steps, or a file written by 'superres degrade fit'")
     augment: Augment = Augment()
     patch: PatchConfig = PatchConfig()
@@ -155,6 +157,7 @@ class TrainConfig(Settings):
     features: FeatureConfig = FeatureConfig()
     gan: GanConfig = GanConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
+    layer_rates: LayerRates | None = Field(None, description="default none, and with start_from those of LayerRates")
     steps: int | None = Field(None, ge=1, description="length of the training in steps")
     time_budget: Seconds | None = Field(None, description="length of the training in time; wins over steps")
     validate_every: int = Field(200, ge=1)
@@ -164,6 +167,8 @@ class TrainConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _written_out(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "start" in data:
+            raise ValueError(f"start is now start_from; give start_from={data['start']}")
         return fill_in_phases(data) if isinstance(data, dict) else data
 
     @model_validator(mode="after")

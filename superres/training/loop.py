@@ -16,7 +16,7 @@ from superres.config import Phase, TrainConfig
 from superres.datasets.manifest import load_manifests
 from superres.datasets.sources import Source
 from superres.errors import InputError, SuperresError
-from superres.modelfile import read_model_header, save_model_file
+from superres.modelfile import ModelFile, read_model_header, save_model_file
 from superres.nets import choose_device
 from superres.nets.device import autocast
 from superres.progress import ProgressCallback, silent
@@ -31,7 +31,8 @@ from superres.training.memory import is_out_of_memory
 from superres.training.objective import Objective
 from superres.training.record import Record, validate
 from superres.training.run import RunFolder, to_numpy
-from superres.training.state import State
+from superres.training.start import load_start
+from superres.training.state import State, refuse_other_start
 from superres.training.walk import Walk
 from superres.training.windows import cut, window_of
 
@@ -94,9 +95,11 @@ def train(
     """
     started = time.monotonic()
     manifests = load_manifests(config.manifests, config.data_root)
+    start = load_start(config)
     folder = RunFolder(run, config)
     if folder.finished:
         header = read_model_header(folder.model)
+        refuse_other_start(folder, header.parent, "" if start is None else start.sha256)
         seconds = max((record["seconds"] for record in folder.records()), default=0.0)
         steps = header.training["steps"]
         return TrainResult(folder.model, run, steps, seconds, header.metrics, ("already finished",))
@@ -108,7 +111,7 @@ def train(
             "images that are not trained on, and no acquisition has 'split: val'; give some whole specimens or fields "
             "that split, or preset=balanced"
         )
-    training = Training(config, folder, sources, valid, progress, switcher)
+    training = Training(config, folder, sources, valid, progress, switcher, start)
     training.fit(started)
     metrics: Mapping[str, Any] = {}
     for path, weights, display in training.models():
@@ -126,6 +129,7 @@ def train(
             domain=training.domain(),
             gan=training.decision(),
             display=display,
+            start=start,
         )
         save_model_file(path, header, to_numpy(net.state_dict()))
     folder.clear_checkpoint()
@@ -148,6 +152,8 @@ class Training:
         Receives an event per step.
     switcher : callable, optional
         As in `train`.
+    start : ModelFile, optional
+        The model that it starts from.
     """
 
     def __init__(
@@ -158,16 +164,18 @@ class Training:
         valid: list[Source],
         progress: ProgressCallback = silent,
         switcher: Switcher | None = None,
+        start: ModelFile | None = None,
     ) -> None:
         self.config = config
         self.folder = folder
         self.progress = progress
+        self.start = start
         self.architecture = architecture_of(config)
         self.device = choose_device(config.device)
         self.material = Material(config, self.architecture, self.device, sources, valid)
         self.walk = Walk(config.phases, config.optimiser)
         self.record = Record(config, folder, self.material, progress)
-        self.state = State(config, self.architecture, self.material, switcher)
+        self.state = State(config, self.architecture, self.material, switcher, start)
         self.state.resume(folder)
 
     def fit(self, started: float) -> None:
@@ -312,6 +320,11 @@ class Training:
         """Return what a person should know of how it went."""
         state, watch = self.state, self.state.watch
         found = self.material.small_images()
+        if self.start is not None and self.start.header.display:
+            found.append(
+                f"for display, as the model that it started from ({self.start.path}); for measurement start from the "
+                "model_before_gan.safetensors beside that"
+            )
         if state.skipped:
             found.append(f"{state.skipped} steps with non-finite gradients were skipped")
         if state.halvings:
