@@ -107,7 +107,8 @@ class Augment(Settings):
     """What is varied between patches besides the degradation.
 
     The range part (contrast, offset, rectangles) shows the net empty, saturated and faint areas that the training
-    images lack. Nets trained without it collapse on such areas.
+    images lack. Nets trained without it collapse on such areas. `softer` and `noise` show it images that are less
+    sharp, cleaner or noisier than those of the training; both change only low images that are made, not recorded ones.
     """
 
     flips: bool = True
@@ -119,6 +120,23 @@ class Augment(Settings):
     )
     coarser: float = Field(0.2, ge=0, le=1, description="share from sharp images binned 2 x 2: another magnification")
     rectangle: float = Field(0.2, ge=0, le=1, description="share of those patches with an empty or saturated rectangle")
+    inversion: float = Field(
+        0.0, ge=0, le=1, description="share of patches with bright and dark exchanged; for electron micrographs"
+    )
+    softer: float = Field(
+        0.0, ge=0, le=1, description="share from sharp images that are blurred before the degradation"
+    )
+    softer_sigma: Range = Field((0.5, 2.0), description="of that blur, high-resolution voxels along Y and X")
+    noise: Range = Field((1.0, 1.0), description="factor on the standard deviation of the noise, one for each patch")
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.softer_sigma[0] < 0 or self.noise[0] <= 0:
+            raise ValueError(
+                f"softer_sigma is not negative and noise is above 0, got {list(self.softer_sigma)} and "
+                f"{list(self.noise)}; augment.softer=0 and augment.noise=1 switch them off"
+            )
+        return self
 
 
 # --- training --------------------------------------------------------------------------------------------------------
