@@ -181,6 +181,7 @@ class TrainConfig(Settings):
     validate_every: int = Field(200, ge=1)
     sample_every: int = Field(200, ge=1)
     checkpoint_every: int = Field(200, ge=1)
+    snapshots: int = Field(0, ge=0, description="evenly spaced weights that the run folder keeps, to draw their path")
 
     @model_validator(mode="before")
     @classmethod

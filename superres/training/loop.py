@@ -31,6 +31,7 @@ from superres.training.memory import is_out_of_memory
 from superres.training.objective import Objective
 from superres.training.record import Record, validate
 from superres.training.run import RunFolder, to_numpy
+from superres.training.snapshots import Snapshots
 from superres.training.start import load_start
 from superres.training.state import State, refuse_other_start
 from superres.training.walk import Walk
@@ -177,6 +178,7 @@ class Training:
         self.record = Record(config, folder, self.material, progress)
         self.state = State(config, self.architecture, self.material, switcher, start)
         self.state.resume(folder)
+        self.snapshots = Snapshots(folder.path, config.snapshots, self.state.step)
 
     def fit(self, started: float) -> None:
         """Run the steps that are left.
@@ -201,6 +203,7 @@ class Training:
         self.record.begin(state.step)
         entered = None
         while (share := self._share(started)) < 1 and not self._turned(share):
+            self.snapshots.take(share, state.step, state.ema)
             phase = self.walk.at(share)
             if phase is not entered:
                 self.material.enter(phase)

@@ -4,9 +4,10 @@
 
     python tests/benchmarks/em_stacks.py FOLDER
 
-``apart.yaml``: every 6th plane of volume C to learn from, every 6th of volume A to score; planes lie about 50 nm apart,
-as in serial sections. ``dense.yaml``: 64 consecutive planes of volume A to learn from, 24 others of the same volume, 8
-planes away, to score: one specimen, so that its figures say what neighbours are worth and nothing about other specimens.
+``apart.yaml``: every 6th plane of volume C to learn from, every 6th of volume A to score; planes lie about 50 nm
+apart, as in serial sections. ``dense.yaml``: 64 consecutive planes of volume A to learn from, 24 others of the same
+volume, 8 planes away, to score: one specimen, so that its figures say what neighbours are worth and nothing about other
+specimens.
 """
 
 from __future__ import annotations
