@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,11 +35,13 @@ from superres.evaluation.similarity import ssim
 from superres.evaluation.spectral import band_errors
 from superres.evaluation.upsampling import upsample
 from superres.inference import Predictor, load_model
+from superres.inference.consistency import consistency
 from superres.progress import Progress, ProgressCallback, silent
 from superres.training import train
 
-FIGURES = ("psnr", "ssim", "error_above")
-"""What is measured of every plane: dB, similarity, and the spectral error above the low image's Nyquist frequency."""
+FIGURES = ("psnr", "ssim", "error_above", "chi2")
+"""What is measured of every plane: dB, similarity, the spectral error above the low image's Nyquist frequency, and how
+far the prediction, recorded again, deviates from the recording (mean square in units of its noise; 1 is truth's)."""
 
 Figures = Mapping[str, float]
 Scores = Mapping[str, Mapping[str, Figures]]
@@ -228,7 +231,7 @@ class _Images:
             [name, scored.model_dump_json(), repr(setup), [str(path) for item in found for path in item.high]]
             for name, (scored, setup, found) in self._sets.items()
         ]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([FIGURES, *parts]).encode()).hexdigest()
 
     def score(self, predictor: Predictor | None) -> dict[str, dict[str, dict[str, float]]]:
         """Score a model, or without one bicubic interpolation."""
@@ -296,9 +299,24 @@ def _score(
                         psnr(truth, pred, data_range=data_range),
                         ssim(truth, pred, data_range=data_range),
                         above,
+                        _chi2(sample, predicted, channel, z, setup),
                     )
                 )
     return dict(zip(FIGURES, np.mean(rows, axis=0).tolist(), strict=True))
+
+
+def _chi2(sample: Sample, predicted: NDArray[Any], channel: int, z: int, setup: Setup) -> float:
+    """Record a predicted plane again and compare; NaN where it is not known how recordings come about."""
+    if not sample.grey_ranges or setup.factor[0] > 1:
+        return math.nan
+    return consistency(
+        sample.low[channel, z][None],
+        predicted[channel, z][None],
+        setup.degrade,
+        factor=setup.factor,
+        grey_range=sample.grey_ranges[channel],
+        voxel_size=sample.voxel_size,
+    ).chi2
 
 
 def _curve(run: Path) -> list[tuple[int, float]]:

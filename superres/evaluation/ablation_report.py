@@ -27,6 +27,7 @@ _HEAD = (
     "95 % over acquisitions",
     "SSIM",
     "error above Nyquist",
+    "χ² to recording",
     "worst over bicubic",
 )
 _COST_HEAD = ("steps", "CPU s per step", "CPU s", "share of it until as good as the reference")
@@ -122,6 +123,7 @@ def _cells(found: list[Row], ablation: Ablation) -> list[tuple[str, list[str]]]:
                     _bounds(over),
                     number(row.figures["ssim"], 4),
                     _or_dash(row.figures["error_above"], 3),
+                    _or_dash(row.figures["chi2"], 3),
                     signed(row.worst, 2),
                 ],
             )

@@ -32,13 +32,19 @@ STEPS = (DegradeStep(downsample="binning"),)
 
 
 def outcome(arm: str, seed: int, psnr: Mapping[str, float], curve: list[tuple[int, float]] | None = None) -> Outcome:
-    scores = {"validation": {name: {"psnr": value, "ssim": 0.5, "error_above": 1.0} for name, value in psnr.items()}}
+    scores = {
+        "validation": {
+            name: {"psnr": value, "ssim": 0.5, "error_above": 1.0, "chi2": 1.0} for name, value in psnr.items()
+        }
+    }
     return Outcome(arm, seed, 100, 50.0, 25.0, curve or [], scores)
 
 
 def ablation(outcomes: list[Outcome], arms: tuple[str, ...] = ("a", "b")) -> Ablation:
     config = AblateConfig(recipe=Path("r.yaml"), arms={arm: {"name": arm} for arm in arms})
-    baseline = {"validation": {name: {"psnr": 20.0, "ssim": 0.4, "error_above": 1.0} for name in ("x", "y")}}
+    baseline = {
+        "validation": {name: {"psnr": 20.0, "ssim": 0.4, "error_above": 1.0, "chi2": 1.0} for name in ("x", "y")}
+    }
     return Ablation(config, tuple(outcomes), baseline, {})
 
 
