@@ -307,3 +307,21 @@ def test_trainings_that_cannot_be_compared_are_refused_before_the_first(
     with pytest.raises(InputError, match=r"score\.v: no acquisition in split 'test' of cell"):
         ablate(make(score={"v": {"split": "test"}}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "give a recipe and its arms"),
+        (["recipe.yaml"], "give a recipe and its arms"),
+        (["recipe.yaml", "--landscape", "run"], "--landscape is of one run and takes no recipe"),
+        (["--landscape", "run", "--seed", "1", "--seed", "2"], "--landscape takes one --seed"),
+        (["--landscape", "no-run"], "no-run: not a run folder"),
+        (["none.yaml", "--arms", "none_arms.yaml"], "no such"),
+    ],
+)
+def test_the_command_says_what_to_type(tmp_path: Path, arguments: list[str], says: str) -> None:
+    ran = CliRunner().invoke(app, ["ablate", "--out", str(tmp_path / "out"), *arguments])
+    assert ran.exit_code == 2
+    assert says in " ".join(ran.output.split())
+    assert not (tmp_path / "out").exists()
