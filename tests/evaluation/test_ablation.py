@@ -279,7 +279,7 @@ def test_an_arm_that_fails_is_told_and_the_others_are_scored(
     make: Callable[..., AblateConfig], recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("superres.training.loop.measure_domain", lambda *args, **kwargs: None)
-    make(arms={"plain": {}, "broken": {"start": str(tmp_path / "none.safetensors")}})
+    make(arms={"plain": {}, "broken": {"start_from": str(tmp_path / "none.safetensors")}})
     command = ["ablate", str(recipe), "--arms", str(tmp_path / "arms.yaml"), "--out", str(tmp_path / "out"), "--json"]
     ran = CliRunner().invoke(app, command)
     assert ran.exit_code == 1
