@@ -381,7 +381,7 @@ PLAIN: dict[str, Any] = {"factor": (1, 2, 2), "channels": 1, "consistency_sigma"
         ({}, NETS["M"], r"give --set model.preset=S to"),
         ({"norm": "batch"}, {}, r"give --set model.norm=batch"),
         ({"attention": True}, {}, r"give --set model.attention=true"),
-        ({"widths": (8, 16, 24)}, {}, r"change the recipe"),
+        (THIN | {"middle_blocks": 3}, {}, r"change the recipe"),
     ],
 )
 def test_a_model_of_another_kind_is_refused(
