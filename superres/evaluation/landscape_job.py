@@ -99,7 +99,7 @@ class _Job:
         config = _recipe(run, overrides)
         file = load_model_file(run)
         device = choose_device(config.device)
-        self.name = file.header.name
+        self.name, self.steps = file.header.name, int(file.header.training["steps"])
         self.net = place(net_from_model_file(file), device).eval().requires_grad_(False)
         self.distance, self.patches = _distance(config, self.net, device)
         self.snapshots = find_snapshots(run)
@@ -115,7 +115,7 @@ class _Job:
 
     def draw(self, points: int, out: Path, progress: ProgressCallback) -> Landscape:
         """Measure everything."""
-        final = weights_of(self.net)
+        final = {name: value.cpu() for name, value in weights_of(self.net).items()}
         main = main_directions(final, [snapshot.weights() for snapshot in self.snapshots])
         directions, axes = self._directions(final, main, points)
         plane = Plane(self.net, directions, self.distance)
@@ -133,6 +133,7 @@ class _Job:
         return Landscape(
             name=self.name,
             run=self.run,
+            steps=self.steps,
             axes=axes,
             loss=loss,
             psnr=psnr,
@@ -154,8 +155,8 @@ class _Job:
         directions: list[Weights] = [*main.directions]
         axes = [
             Axis(
-                f"{('first', 'second')[number]} main direction of the path",
-                "distance between weights",
+                f"{('first', 'second')[number]} main direction",
+                "distance of weights",
                 float(main.explained[number]),
                 grid(*span(main.places[:, number]), points),
             )

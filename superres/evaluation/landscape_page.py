@@ -112,8 +112,9 @@ def _cuts(found: Landscape) -> str:
 def _path(found: Landscape) -> str:
     if not found.path:
         return ""
-    steps: NDArray[np.float64] = np.array([stop.step for stop in found.path], dtype=np.float64)
-    own, below = (np.array([getattr(stop, name) for stop in found.path]) for name in ("loss", "below"))
+    steps: NDArray[np.float64] = np.array([*(stop.step for stop in found.path), found.steps], dtype=np.float64)
+    own = np.array([*(stop.loss for stop in found.path), found.final.loss])
+    below = np.array([*(stop.below for stop in found.path), found.final.loss])
     chart = line_chart(
         [Line("of the snapshot", steps, own, _FIRST, 2.0), Line("of the map below it", steps, below, _SECOND, 2.0)],
         title="loss along the path",
@@ -143,6 +144,8 @@ def _table(found: Landscape) -> str:
         )
         for stop in found.path
     ]
+    loss = f"{found.final.loss:.5g}"
+    rows.append((f"{found.steps}, the end", "0", "0", "", loss, loss, number(found.final.psnr, 2)))
     head = "".join(f"<th>{name}</th>" for name in columns)
     cells = "".join("<tr>" + "".join(f"<td>{text}</td>" for text in row) + "</tr>" for row in rows)
     return (

@@ -188,8 +188,11 @@ class Plane:
     """
 
     def __init__(self, net: nn.Module, directions: tuple[Weights, Weights], measure: Callable[[], Measured]) -> None:
-        self._net, self._directions, self._measure = net, directions, measure
+        self._net, self._measure = net, measure
         self._origin = weights_of(net)
+        self._directions = [
+            {name: value.to(self._origin[name].device) for name, value in direction.items()} for direction in directions
+        ]
 
     def at(self, place: Place) -> Measured:
         """Measure the net at `place`, in lengths of the directions."""

@@ -154,7 +154,8 @@ def test_what_is_written_says_all_and_the_same_each_time(run: Path, drawn: Lands
     page = drawn.page.read_text(encoding="utf-8")
     assert page.count('<svg class="chart"') == 3, "map, cuts and path"
     assert page.count("<circle") == 3 + 1
-    assert f"first main direction of the path, {drawn.explained[0]:.1%} of the variance" in page
+    assert "3, the end" in page
+    assert f"first main direction, {drawn.explained[0]:.1%} of the variance" in page
     assert in_words(drawn).startswith(f"{sum(drawn.explained[:2]):.1%} in the plane of the map (")
     again = landscape(run, tmp_path / "again", points=5)
     assert again.data.read_bytes() == drawn.data.read_bytes()
@@ -224,7 +225,7 @@ def test_what_is_printed(drawn: Landscape, capsys: pytest.CaptureFixture[str]) -
     show_landscape(drawn, as_json=False)
     text = " ".join(capsys.readouterr().out.split())
     assert in_words(drawn) in text
-    assert "5 x 5 nets along the first main direction of the path" in text
+    assert "5 x 5 nets along first main direction and second main direction" in text
     show_landscape(drawn, as_json=True)
     told = json.loads(capsys.readouterr().out)
     assert told["page"] == str(drawn.page)
