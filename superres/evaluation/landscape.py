@@ -76,7 +76,7 @@ class Landscape:
     axes : tuple of Axis
         First and second direction.
     loss, psnr : ndarray
-        float64, (second, first), of the nets of the map; PSNR in dB, mean of the patches.
+        float64, (second, first), of the nets of the map; PSNR in dB, mean of the acquisitions.
     final : Measured
         Of the final weights.
     path : tuple of Stop

@@ -19,6 +19,7 @@ from superres.evaluation.loss_surface import (
     Distance,
     MainDirections,
     Measured,
+    Patches,
     Plane,
     Weights,
     grid,
@@ -208,15 +209,19 @@ def _distance(config: TrainConfig, net: UNet, device: torch.device) -> tuple[Dis
     material = Material(config, net.architecture, device, sources, sources)
     low, high = material.validation_pairs()
     assert material.validation is not None
-    scale = material.predicted_of(material.validation.scale.to(device))
-    if material.recorded:
-        high = net.follow(high, low)  # as in the training
     chosen = np.linspace(0, len(low) - 1, min(_PATCHES, len(low))).round().astype(int).tolist()
-    images = sorted({material.validation_names[index] for index in chosen})
-    text = f"{len(chosen)} patches of the {split} images {_listed(images)}, degraded the same way each time"
-    low = low[chosen].contiguous(memory_format=layout(low))
-    measured = Distance(net, low, high[chosen], scale[chosen], config.loss.charbonnier_epsilon)
-    return measured, text if not material.recorded else text.partition(",")[0]
+    names = [material.validation_names[index] for index in chosen]
+    low, high = low[chosen].contiguous(memory_format=layout(low)), high[chosen]
+    patches = Patches(
+        low,
+        high,
+        asked=net.follow(high, low) if material.recorded else high,  # as in the training
+        scale=material.predicted_of(material.validation.scale.to(device))[chosen],
+        # Each acquisition counts alike, as in the validation figures of the training.
+        shares=torch.tensor([1 / (names.count(name) * len(set(names))) for name in names], device=device),
+    )
+    text = f"{len(chosen)} patches of {split} acquisitions: {_listed(list(dict.fromkeys(names)))}"
+    return Distance(net, patches, config.loss.charbonnier_epsilon), text
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -156,7 +156,10 @@ def _table(found: Landscape) -> str:
 
 
 def _facts(found: Landscape) -> str:
-    facts = {"measured on": found.patches, "loss": "Charbonnier distance to truth, on normalised intensities"}
+    facts = {
+        "measured on": f"{found.patches}; the same, with the same noise, at every place",
+        "loss": "Charbonnier distance to truth, on normalised intensities",
+    }
     if found.explained:
         facts |= {
             "main directions": "principal components of the averaged weights on the path and at its end, of all "
