@@ -12,7 +12,7 @@ from torch import Generator
 
 from superres.config import TrainConfig, load_config
 from superres.datasets.manifest import load_manifests
-from superres.errors import ConfigError, MissingFileError, OutputWriteError
+from superres.errors import ConfigError, MissingFileError, ModelFileError, OutputWriteError
 from superres.evaluation import landscape_page
 from superres.evaluation.landscape import Axis, Landscape, Stop, to_json
 from superres.evaluation.loss_surface import (
@@ -120,6 +120,9 @@ class _Job:
         main = main_directions(final, [snapshot.weights() for snapshot in self.snapshots])
         directions, axes = self._directions(final, main, points)
         plane = Plane(self.net, directions, self.distance)
+        measured_final = plane.at((0.0, 0.0))
+        if not np.isfinite(measured_final.loss):
+            raise ModelFileError(f"{self.run}: its model has no finite loss; train again with a lower learning rate")
         done, total = 0, points**2 + 2 * len(self.snapshots)
 
         def told(measured: Measured) -> None:
@@ -138,7 +141,7 @@ class _Job:
             axes=axes,
             loss=loss,
             psnr=psnr,
-            final=plane.at((0.0, 0.0)),
+            final=measured_final,
             path=tuple(stops),
             explained=tuple(main.explained.tolist()),
             patches=self.patches,

@@ -44,13 +44,14 @@ def in_words(found: Landscape) -> str:
 
 
 def _cards(found: Landscape) -> str:
-    lowest = np.unravel_index(np.nanargmin(found.loss), found.loss.shape)
+    loss = np.where(np.isfinite(found.loss), found.loss, np.nan)
+    lowest = np.unravel_index(np.nanargmin(loss), loss.shape)
     x, y = (axis.values[index] for axis, index in zip(found.axes, reversed(lowest), strict=True))
     where = "at the final weights" if x == y == 0 else f"at {_short(x)}, {_short(y)}"
     cards = [
         ("loss of the final weights", f"{found.final.loss:.5g}", f"PSNR {number(found.final.psnr, 2)} dB"),
-        ("lowest loss of the map", f"{np.nanmin(found.loss):.5g}", where),
-        ("highest loss of the map", f"{np.nanmax(found.loss):.5g}", ""),
+        ("lowest loss of the map", f"{np.nanmin(loss):.5g}", where),
+        ("highest loss of the map", f"{np.nanmax(loss):.5g}", ""),
     ]
     if found.explained:
         cards.append(("of the path's variance", f"{sum(found.explained[:2]):.1%}", "lies in the plane of the map"))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,9 @@ from scipy.ndimage import gaussian_filter, zoom
 from superres.cli.landscape_output import show_landscape
 from superres.config import TrainConfig
 from superres.errors import Cancelled, ConfigError, MissingFileError
-from superres.evaluation.landscape import Landscape
+from superres.evaluation.landscape import Landscape, to_json
 from superres.evaluation.landscape_job import landscape
-from superres.evaluation.landscape_page import in_words
+from superres.evaluation.landscape_page import document, in_words
 from superres.modelfile import load_model_file
 from superres.nets.architecture import PRESETS
 from superres.progress import Progress
@@ -144,6 +146,28 @@ def test_what_is_written_says_all_and_the_same_each_time(run: Path, drawn: Lands
     again = landscape(run, tmp_path / "again", points=5)
     assert again.data.read_bytes() == drawn.data.read_bytes()
     assert again.page.read_bytes() == drawn.page.read_bytes()
+
+
+def test_places_without_a_finite_loss_are_left_out(drawn: Landscape) -> None:
+    loss = drawn.loss.copy()
+    loss[0, 0], loss[0, 1] = np.inf, np.nan
+    found = replace(drawn, loss=loss)
+    text = document(found)
+    assert not re.search(r"\b(nan|inf)\b", text)
+    assert f"<strong>{np.max(loss[np.isfinite(loss)]):.5g}</strong>" in text, "the highest of the others"
+    assert to_json(found)["loss"][0][:2] == [None, None]
+
+
+def test_a_training_without_validation_is_measured_on_its_own_images(run: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    known = Path(config["manifests"][0])
+    content = yaml.safe_load(known.read_text())
+    content["acquisitions"] = content["acquisitions"][:1]
+    other = known.with_name("train_alone.yaml")
+    other.write_text(yaml.safe_dump(content))
+    found = landscape(run, tmp_path, points=5, overrides=[f"manifests={other}"])
+    assert found.patches == "4 patches of training acquisitions: train", "as many as validation takes of each"
+    assert found.loss[middle_of(found)] == found.final.loss
 
 
 def test_without_snapshots_the_map_is_random_and_says_how_to_have_the_path(run: Path, tmp_path: Path) -> None:
