@@ -24,7 +24,7 @@ def show_landscape(found: Landscape, *, as_json: bool) -> None:
     facts = {
         "final weights": f"loss {found.final.loss:.5g}, PSNR {found.final.psnr:.4g} dB",
         "measured on": found.patches,
-        "map": f"{len(first.values)} x {len(second.values)} nets along the {first.name} and the {second.name}",
+        "map": f"{len(first.values)} x {len(second.values)} nets along {first.name} and {second.name}",
         "explained": in_words(found) if found.explained else "",
         "page": str(found.page),
         "figures": str(found.data),

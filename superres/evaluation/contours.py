@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,9 +44,9 @@ def levels_of(values: NDArray[np.float64]) -> list[float]:
     finite = values[np.isfinite(values)]
     if finite.size == 0 or finite.min() == finite.max():
         return []
-    heights = np.quantile(finite, np.arange(1, _LINES + 1) / (_LINES + 1))
-    digits = 3 + max(0, math.ceil(math.log10(np.abs(finite).max() / np.ptp(finite))))
-    return sorted({float(f"{height:.{digits}g}") for height in heights.tolist()})
+    heights = np.unique(np.quantile(finite, np.arange(1, _LINES + 1) / (_LINES + 1))).tolist()
+    written = ([float(f"{height:.{digits}g}") for height in heights] for digits in range(3, 17))
+    return next((short for short in written if len(set(short)) == len(heights)), heights)
 
 
 def contours(surface: Surface, level: float) -> list[NDArray[np.float64]]:

@@ -71,10 +71,12 @@ class Landscape:
         The model's.
     run : Path
         The run folder.
+    steps : int
+        Of the whole training.
     axes : tuple of Axis
         First and second direction.
     loss, psnr : ndarray
-        float64, (second, first), of the nets of the map; PSNR in dB, mean of the patches.
+        float64, (second, first), of the nets of the map; PSNR in dB, mean of the acquisitions.
     final : Measured
         Of the final weights.
     path : tuple of Stop
@@ -93,6 +95,7 @@ class Landscape:
 
     name: str
     run: Path
+    steps: int
     axes: tuple[Axis, Axis]
     loss: NDArray[np.float64]
     psnr: NDArray[np.float64]
@@ -116,6 +119,7 @@ def to_json(found: Landscape) -> dict[str, Any]:
         "format": FORMAT,
         "name": found.name,
         "run": str(found.run),
+        "steps": found.steps,
         "axes": axes,
         "final": found.final._asdict(),
         "path": [asdict(stop) for stop in found.path],

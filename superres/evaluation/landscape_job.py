@@ -12,13 +12,14 @@ from torch import Generator
 
 from superres.config import TrainConfig, load_config
 from superres.datasets.manifest import load_manifests
-from superres.errors import ConfigError, MissingFileError, OutputWriteError
+from superres.errors import ConfigError, MissingFileError, ModelFileError, OutputWriteError
 from superres.evaluation import landscape_page
 from superres.evaluation.landscape import Axis, Landscape, Stop, to_json
 from superres.evaluation.loss_surface import (
     Distance,
     MainDirections,
     Measured,
+    Patches,
     Plane,
     Weights,
     grid,
@@ -99,7 +100,7 @@ class _Job:
         config = _recipe(run, overrides)
         file = load_model_file(run)
         device = choose_device(config.device)
-        self.name = file.header.name
+        self.name, self.steps = file.header.name, int(file.header.training["steps"])
         self.net = place(net_from_model_file(file), device).eval().requires_grad_(False)
         self.distance, self.patches = _distance(config, self.net, device)
         self.snapshots = find_snapshots(run)
@@ -115,10 +116,13 @@ class _Job:
 
     def draw(self, points: int, out: Path, progress: ProgressCallback) -> Landscape:
         """Measure everything."""
-        final = weights_of(self.net)
+        final = {name: value.cpu() for name, value in weights_of(self.net).items()}
         main = main_directions(final, [snapshot.weights() for snapshot in self.snapshots])
         directions, axes = self._directions(final, main, points)
         plane = Plane(self.net, directions, self.distance)
+        measured_final = plane.at((0.0, 0.0))
+        if not np.isfinite(measured_final.loss):
+            raise ModelFileError(f"{self.run}: its model has no finite loss; train again with a lower learning rate")
         done, total = 0, points**2 + 2 * len(self.snapshots)
 
         def told(measured: Measured) -> None:
@@ -133,10 +137,11 @@ class _Job:
         return Landscape(
             name=self.name,
             run=self.run,
+            steps=self.steps,
             axes=axes,
             loss=loss,
             psnr=psnr,
-            final=plane.at((0.0, 0.0)),
+            final=measured_final,
             path=tuple(stops),
             explained=tuple(main.explained.tolist()),
             patches=self.patches,
@@ -154,8 +159,8 @@ class _Job:
         directions: list[Weights] = [*main.directions]
         axes = [
             Axis(
-                f"{('first', 'second')[number]} main direction of the path",
-                "distance between weights",
+                f"{('first', 'second')[number]} main direction",
+                "distance of weights",
                 float(main.explained[number]),
                 grid(*span(main.places[:, number]), points),
             )
@@ -207,15 +212,19 @@ def _distance(config: TrainConfig, net: UNet, device: torch.device) -> tuple[Dis
     material = Material(config, net.architecture, device, sources, sources)
     low, high = material.validation_pairs()
     assert material.validation is not None
-    scale = material.predicted_of(material.validation.scale.to(device))
-    if material.recorded:
-        high = net.follow(high, low)  # as in the training
     chosen = np.linspace(0, len(low) - 1, min(_PATCHES, len(low))).round().astype(int).tolist()
-    images = sorted({material.validation_names[index] for index in chosen})
-    text = f"{len(chosen)} patches of the {split} images {_listed(images)}, degraded the same way each time"
-    low = low[chosen].contiguous(memory_format=layout(low))
-    measured = Distance(net, low, high[chosen], scale[chosen], config.loss.charbonnier_epsilon)
-    return measured, text if not material.recorded else text.partition(",")[0]
+    names = [material.validation_names[index] for index in chosen]
+    low, high = low[chosen].contiguous(memory_format=layout(low)), high[chosen]
+    patches = Patches(
+        low,
+        high,
+        asked=net.follow(high, low) if material.recorded else high,  # as in the training
+        scale=material.predicted_of(material.validation.scale.to(device))[chosen],
+        # Each acquisition counts alike, as in the validation figures of the training.
+        shares=torch.tensor([1 / (names.count(name) * len(set(names))) for name in names], device=device),
+    )
+    text = f"{len(chosen)} patches of {split} acquisitions: {_listed(list(dict.fromkeys(names)))}"
+    return Distance(net, patches, config.loss.charbonnier_epsilon), text
 
 
 def _listed(names: Sequence[str]) -> str:

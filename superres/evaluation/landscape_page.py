@@ -44,13 +44,14 @@ def in_words(found: Landscape) -> str:
 
 
 def _cards(found: Landscape) -> str:
-    lowest = np.unravel_index(np.nanargmin(found.loss), found.loss.shape)
+    loss = np.where(np.isfinite(found.loss), found.loss, np.nan)
+    lowest = np.unravel_index(np.nanargmin(loss), loss.shape)
     x, y = (axis.values[index] for axis, index in zip(found.axes, reversed(lowest), strict=True))
     where = "at the final weights" if x == y == 0 else f"at {_short(x)}, {_short(y)}"
     cards = [
         ("loss of the final weights", f"{found.final.loss:.5g}", f"PSNR {number(found.final.psnr, 2)} dB"),
-        ("lowest loss of the map", f"{np.nanmin(found.loss):.5g}", where),
-        ("highest loss of the map", f"{np.nanmax(found.loss):.5g}", ""),
+        ("lowest loss of the map", f"{np.nanmin(loss):.5g}", where),
+        ("highest loss of the map", f"{np.nanmax(loss):.5g}", ""),
     ]
     if found.explained:
         cards.append(("of the path's variance", f"{sum(found.explained[:2]):.1%}", "lies in the plane of the map"))
@@ -112,8 +113,9 @@ def _cuts(found: Landscape) -> str:
 def _path(found: Landscape) -> str:
     if not found.path:
         return ""
-    steps: NDArray[np.float64] = np.array([stop.step for stop in found.path], dtype=np.float64)
-    own, below = (np.array([getattr(stop, name) for stop in found.path]) for name in ("loss", "below"))
+    steps: NDArray[np.float64] = np.array([*(stop.step for stop in found.path), found.steps], dtype=np.float64)
+    own = np.array([*(stop.loss for stop in found.path), found.final.loss])
+    below = np.array([*(stop.below for stop in found.path), found.final.loss])
     chart = line_chart(
         [Line("of the snapshot", steps, own, _FIRST, 2.0), Line("of the map below it", steps, below, _SECOND, 2.0)],
         title="loss along the path",
@@ -143,6 +145,8 @@ def _table(found: Landscape) -> str:
         )
         for stop in found.path
     ]
+    loss = f"{found.final.loss:.5g}"
+    rows.append((f"{found.steps}, the end", "0", "0", "", loss, loss, number(found.final.psnr, 2)))
     head = "".join(f"<th>{name}</th>" for name in columns)
     cells = "".join("<tr>" + "".join(f"<td>{text}</td>" for text in row) + "</tr>" for row in rows)
     return (
@@ -153,7 +157,10 @@ def _table(found: Landscape) -> str:
 
 
 def _facts(found: Landscape) -> str:
-    facts = {"measured on": found.patches, "loss": "Charbonnier distance to truth, on normalised intensities"}
+    facts = {
+        "measured on": f"{found.patches}; the same, with the same noise, at every place",
+        "loss": "Charbonnier distance to truth, on normalised intensities",
+    }
     if found.explained:
         facts |= {
             "main directions": "principal components of the averaged weights on the path and at its end, of all "

@@ -35,6 +35,29 @@ class Measured(NamedTuple):
     psnr: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Patches:
+    """What nets are measured on.
+
+    Parameters
+    ----------
+    low, high : Tensor
+        float32, as nets see them: (n, inputs, [z,] y, x) and (n, channels, [z,] y, x) times the factor.
+    asked : Tensor
+        What the training asks for, of the shape of `high`; not quite the same where both were recorded.
+    scale : Tensor
+        Normalised intensity per grey level, which broadcasts with `high`: PSNR is on the grey scale.
+    shares : Tensor
+        (n,), of the patches in the mean PSNR.
+    """
+
+    low: Tensor
+    high: Tensor
+    asked: Tensor
+    scale: Tensor
+    shares: Tensor
+
+
 class Distance:
     """The distance to truth that every training minimises, of a net as it is, always on the same patches.
 
@@ -42,24 +65,23 @@ class Distance:
     ----------
     net : UNet
         In evaluation mode.
-    low, high : Tensor
-        float32, as the net sees them: (n, inputs, [z,] y, x) and (n, channels, [z,] y, x) times the factor.
-    scale : Tensor
-        Normalised intensity per grey level, which broadcasts with `high`: PSNR is on the grey scale.
+    patches : Patches
+        What it is measured on.
     epsilon : float
         Of the Charbonnier distance.
     """
 
-    def __init__(self, net: UNet, low: Tensor, high: Tensor, scale: Tensor, epsilon: float) -> None:
-        self._net, self._low, self._high, self._scale, self._epsilon = net, low, high, scale, epsilon
+    def __init__(self, net: UNet, patches: Patches, epsilon: float) -> None:
+        self._net, self._patches, self._epsilon = net, patches, epsilon
 
     @torch.no_grad()
     def __call__(self) -> Measured:
         """Return the loss, and the mean PSNR of the patches."""
-        pred = self._net(self._low)
-        squares = (((pred - self._high) / self._scale) ** 2).mean(dim=tuple(range(1, pred.ndim)))
+        on = self._patches
+        pred = self._net(on.low)
+        squares = (((pred - on.high) / on.scale) ** 2).mean(dim=tuple(range(1, pred.ndim)))
         psnr = -10 * torch.log10(squares.clamp_min(1e-12))
-        return Measured(float(losses.charbonnier(pred, self._high, self._epsilon)), float(psnr.mean()))
+        return Measured(float(losses.charbonnier(pred, on.asked, self._epsilon)), float((psnr * on.shares).sum()))
 
 
 # --- directions ------------------------------------------------------------------------------------------------------
@@ -188,8 +210,11 @@ class Plane:
     """
 
     def __init__(self, net: nn.Module, directions: tuple[Weights, Weights], measure: Callable[[], Measured]) -> None:
-        self._net, self._directions, self._measure = net, directions, measure
+        self._net, self._measure = net, measure
         self._origin = weights_of(net)
+        self._directions = [
+            {name: value.to(self._origin[name].device) for name, value in direction.items()} for direction in directions
+        ]
 
     def at(self, place: Place) -> Measured:
         """Measure the net at `place`, in lengths of the directions."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +19,14 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from superres.cli.landscape_output import show_landscape
 from superres.config import TrainConfig
-from superres.datasets.manifest import load_manifests
 from superres.errors import Cancelled, ConfigError, MissingFileError
-from superres.evaluation.landscape import Landscape
+from superres.evaluation.landscape import Landscape, to_json
 from superres.evaluation.landscape_job import landscape
-from superres.evaluation.landscape_page import in_words
+from superres.evaluation.landscape_page import document, in_words
 from superres.modelfile import load_model_file
-from superres.nets import choose_device
 from superres.nets.architecture import PRESETS
 from superres.progress import Progress
 from superres.training import train
-from superres.training.kind import open_split
-from superres.training.material import Material
-from superres.training.record import validate
 from superres.training.snapshots import find_snapshots
 from superres.volumes.hyperstack import save_hyperstack
 
@@ -126,19 +123,8 @@ def test_the_map_of_a_training_lies_along_its_path(run: Path, drawn: Landscape) 
 
 
 def test_psnr_is_that_of_the_validation_during_training(run: Path, drawn: Landscape) -> None:
-    """One acquisition with fewer images than patches: the same crops, noise and grey scale."""
-    config = TrainConfig.model_validate(yaml.safe_load((run / "config.yaml").read_text()))
-    told = load_model_file(run).header.metrics["psnr"]
-    manifests = load_manifests(config.manifests, None)
-    valid = open_split(config, manifests, "val")[0]
-    from superres.nets import net_from_model_file
-
-    net = net_from_model_file(load_model_file(run))
-    material = Material(config, net.architecture, choose_device("cpu"), valid, valid)
-    assert material.validation is not None
-    assert len(material.validation_names) <= 8
-    assert validate(net, material)["psnr"] == pytest.approx(told, abs=1e-4)
-    assert drawn.final.psnr == pytest.approx(told, abs=1e-4)
+    """Of a few images all crops are taken: the same crops, noise and grey scale."""
+    assert drawn.final.psnr == pytest.approx(load_model_file(run).header.metrics["psnr"], abs=1e-4)
 
 
 def test_the_first_snapshot_is_interpolation_as_every_net_is_at_first(run: Path, drawn: Landscape) -> None:
@@ -154,11 +140,34 @@ def test_what_is_written_says_all_and_the_same_each_time(run: Path, drawn: Lands
     page = drawn.page.read_text(encoding="utf-8")
     assert page.count('<svg class="chart"') == 3, "map, cuts and path"
     assert page.count("<circle") == 3 + 1
-    assert f"first main direction of the path, {drawn.explained[0]:.1%} of the variance" in page
+    assert "3, the end" in page
+    assert f"first main direction, {drawn.explained[0]:.1%} of the variance" in page
     assert in_words(drawn).startswith(f"{sum(drawn.explained[:2]):.1%} in the plane of the map (")
     again = landscape(run, tmp_path / "again", points=5)
     assert again.data.read_bytes() == drawn.data.read_bytes()
     assert again.page.read_bytes() == drawn.page.read_bytes()
+
+
+def test_places_without_a_finite_loss_are_left_out(drawn: Landscape) -> None:
+    loss = drawn.loss.copy()
+    loss[0, 0], loss[0, 1] = np.inf, np.nan
+    found = replace(drawn, loss=loss)
+    text = document(found)
+    assert not re.search(r"\b(nan|inf)\b", text)
+    assert f"<strong>{np.max(loss[np.isfinite(loss)]):.5g}</strong>" in text, "the highest of the others"
+    assert to_json(found)["loss"][0][:2] == [None, None]
+
+
+def test_a_training_without_validation_is_measured_on_its_own_images(run: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    known = Path(config["manifests"][0])
+    content = yaml.safe_load(known.read_text())
+    content["acquisitions"] = content["acquisitions"][:1]
+    other = known.with_name("train_alone.yaml")
+    other.write_text(yaml.safe_dump(content))
+    found = landscape(run, tmp_path, points=5, overrides=[f"manifests={other}"])
+    assert found.patches == "4 patches of training acquisitions: train", "as many as validation takes of each"
+    assert found.loss[middle_of(found)] == found.final.loss
 
 
 def test_without_snapshots_the_map_is_random_and_says_how_to_have_the_path(run: Path, tmp_path: Path) -> None:
@@ -187,8 +196,10 @@ def test_nets_of_every_kind_have_a_map(trained: Trained, tmp_path: Path, kind: s
 
 
 def test_recorded_pairs_are_compared_as_in_training(trained: Trained, tmp_path: Path) -> None:
-    found = landscape(trained("recorded", recorded=True, steps=1, snapshots=1), tmp_path, points=5)
-    assert "degraded" not in found.patches
+    run = trained("recorded", recorded=True, steps=1, snapshots=1)
+    found = landscape(run, tmp_path, points=5)
+    assert found.final.psnr == pytest.approx(load_model_file(run).header.metrics["psnr"], abs=1e-4)
+    assert found.patches.endswith("patches of validation acquisitions: val")
     assert found.explained == (pytest.approx(1),), "one snapshot and the end: a straight path"
     assert [axis.explained is None for axis in found.axes] == [False, True]
     assert [stop.place[1] for stop in found.path] == [0.0]
@@ -224,7 +235,7 @@ def test_what_is_printed(drawn: Landscape, capsys: pytest.CaptureFixture[str]) -
     show_landscape(drawn, as_json=False)
     text = " ".join(capsys.readouterr().out.split())
     assert in_words(drawn) in text
-    assert "5 x 5 nets along the first main direction of the path" in text
+    assert "5 x 5 nets along first main direction and second main direction" in text
     show_landscape(drawn, as_json=True)
     told = json.loads(capsys.readouterr().out)
     assert told["page"] == str(drawn.page)

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor, nn
 
-from superres.evaluation.contours import Surface, contours
+from superres.evaluation.contours import Surface, contours, levels_of
 from superres.evaluation.loss_surface import (
     Distance,
     Measured,
+    Patches,
     Plane,
     grid,
     main_directions,
@@ -48,7 +49,8 @@ def net_and_distance(kind: str) -> tuple[UNet, Distance, Tensor, Tensor]:
     of = net.architecture
     low = torch.rand(2, of.inputs, *(4, 8, 8)[-of.dimensions :])
     high = torch.rand(2, of.channels, *(n * f for n, f in zip(low.shape[2:], net.factor, strict=True)))
-    return net, Distance(net, low, high, torch.ones(1), 0.05), low, high
+    patches = Patches(low, high, asked=high, scale=torch.ones(1), shares=torch.tensor([0.25, 0.75]))
+    return net, Distance(net, patches, 0.05), low, high
 
 
 def ignore(measured: Measured) -> None:
@@ -96,7 +98,7 @@ def test_the_middle_of_a_map_is_the_net_itself(kind: str) -> None:
     difference = (net(low) - high).numpy().astype(np.float64)
     assert own.loss == pytest.approx(np.sqrt(difference**2 + 0.05**2).mean(), rel=1e-5)
     squares = (difference**2).reshape(2, -1).mean(axis=1)
-    assert own.psnr == pytest.approx(float(np.mean(-10 * np.log10(squares))), abs=1e-3)
+    assert own.psnr == pytest.approx(float(-10 * np.log10(squares) @ [0.25, 0.75]), abs=1e-3)
     generator = Generator().manual_seed(0)
     weights = weights_of(net)
     directions = (random_direction(weights, generator), random_direction(weights, generator))
@@ -150,6 +152,16 @@ def test_a_quadratic_loss_has_elliptic_contours() -> None:
         np.testing.assert_allclose(line[:, 0] ** 2 + 4 * line[:, 1] ** 2, level, atol=0.1**2 / 8 * 8)
         assert np.abs(line[:, 0]).max() == pytest.approx(math.sqrt(level), abs=0.02)
         assert np.abs(line[:, 1]).max() == pytest.approx(math.sqrt(level) / 2, abs=0.02)
+
+
+def test_lines_part_a_map_evenly_and_are_written_short() -> None:
+    surface = 0.1 + 1e-4 * np.random.default_rng(0).random((40, 40))
+    levels = levels_of(surface)
+    shares = np.diff([np.mean(surface < level) for level in levels])
+    np.testing.assert_allclose(shares, 1 / 12, atol=0.01)
+    assert max(len(f"{level:.9g}") for level in levels) <= 8
+    assert levels_of(np.exp(surface * np.inf)) == []
+    assert levels_of(np.ones((3, 3))) == []
 
 
 def test_weights_are_put_back_when_a_measurement_is_stopped() -> None:
