@@ -85,11 +85,13 @@ class State:
         self.ema.requires_grad_(False)
 
     def set_rate(self, rate: float, momentum: float) -> None:
-        """Learn from now on with a learning rate, of AdamW's weights, and a momentum (beta1)."""
+        """Learn from now on with a learning rate, times the factor of each group, and a momentum (AdamW's beta1)."""
         for group in self.optimiser.param_groups:
-            group["lr"] = rate * group.get("scale", 1.0)
-            name, value = ("betas", (momentum, self.config.beta2)) if "betas" in group else ("momentum", momentum)
-            group[name] = value
+            group["lr"] = rate * group.get("factor", 1.0)
+            if "betas" in group:
+                group["betas"] = (momentum, self.config.beta2)
+            else:  # Muon's
+                group["momentum"] = momentum
 
     def update(self, loss: Tensor, interval: Tensor | None, phase: Phase) -> None:
         """Do one step of the optimiser; leave it out, and count that, where gradients are not finite."""
