@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,9 @@ from superres.training.kind import architecture_of, open_split
 from superres.training.material import Material
 from superres.training.memory import is_out_of_memory
 from superres.training.objective import Objective
+from superres.training.processes import ALONE, Processes, processes_of
 from superres.training.record import Record, validate
+from superres.training.result import TrainResult
 from superres.training.run import RunFolder, to_numpy
 from superres.training.state import State
 from superres.training.walk import Walk
@@ -39,32 +40,6 @@ from superres.training.windows import cut, window_of
 _RESERVE = 0.02
 # The interval head learns at every second step: at each one it would take 14 to 23 % of the time of the smallest nets.
 _INTERVAL_EVERY = 2
-
-
-@dataclass(frozen=True, slots=True)
-class TrainResult:
-    """What a training left behind.
-
-    Parameters
-    ----------
-    model, run : Path
-        The model file and the run folder.
-    steps : int
-        Steps of the generator and the critic.
-    seconds : float
-        Time spent, over all sessions of the run.
-    metrics : mapping
-        Validation figures: PSNR of the model and of cubic interpolation, in dB, per acquisition and mean.
-    notes : tuple of str
-        What a person should know: images left out, steps skipped, how a GAN phase ended.
-    """
-
-    model: Path
-    run: Path
-    steps: int
-    seconds: float
-    metrics: Mapping[str, Any]
-    notes: tuple[str, ...]
 
 
 def train(
@@ -91,10 +66,23 @@ def train(
         When `run` holds another training.
     InputError, ConfigError
         When data or settings cannot be used.
+
+    Notes
+    -----
+    Of several processes that torchrun started (`superres.training.processes`) the first one does what is told here.
     """
+    with processes_of(config) as together:
+        result = _train(config, run, progress if together.first else silent, switcher, together)
+        together.wait()
+    return result
+
+
+def _train(
+    config: TrainConfig, run: Path, progress: ProgressCallback, switcher: Switcher | None, together: Processes
+) -> TrainResult:
     started = time.monotonic()
     manifests = load_manifests(config.manifests, config.data_root)
-    folder = RunFolder(run, config)
+    folder = together.after_the_first(lambda: RunFolder(run, config, writes=together.first))
     if folder.finished:
         header = read_model_header(folder.model)
         seconds = max((record["seconds"] for record in folder.records()), default=0.0)
@@ -108,10 +96,10 @@ def train(
             "images that are not trained on, and no acquisition has 'split: val'; give some whole specimens or fields "
             "that split, or preset=balanced"
         )
-    training = Training(config, folder, sources, valid, progress, switcher)
+    training = Training(config, folder, sources, valid, progress, switcher, together)
     training.fit(started)
     metrics: Mapping[str, Any] = {}
-    for path, weights, display in training.models():
+    for path, weights, display in training.models() if together.first else []:
         net = training.state.ema
         net.load_state_dict(weights)
         metrics = validate(net, training.material)
@@ -128,7 +116,8 @@ def train(
             display=display,
         )
         save_model_file(path, header, to_numpy(net.state_dict()))
-    folder.clear_checkpoint()
+    if together.first:
+        folder.clear_checkpoint()
     notes += valid_notes + training.notes()
     return TrainResult(folder.model, run, training.state.step, training.seconds(started), metrics, tuple(notes))
 
@@ -148,6 +137,8 @@ class Training:
         Receives an event per step.
     switcher : callable, optional
         As in `train`.
+    together : Processes
+        Those that train the net with this one.
     """
 
     def __init__(
@@ -158,7 +149,9 @@ class Training:
         valid: list[Source],
         progress: ProgressCallback = silent,
         switcher: Switcher | None = None,
+        together: Processes = ALONE,
     ) -> None:
+        self.together = together
         self.config = config
         self.folder = folder
         self.progress = progress
@@ -167,7 +160,7 @@ class Training:
         self.material = Material(config, self.architecture, self.device, sources, valid)
         self.walk = Walk(config.phases, config.optimiser)
         self.record = Record(config, folder, self.material, progress)
-        self.state = State(config, self.architecture, self.material, switcher)
+        self.state = State(config, self.architecture, self.material, switcher, together)
         self.state.resume(folder)
 
     def fit(self, started: float) -> None:
@@ -202,6 +195,8 @@ class Training:
             state.set_rate(rate, momentum)
             terms = self._step(phase, objective)
             state.step += 1
+            if not self.together.first:
+                continue
             self.record.step(state.step, phase, share, self.seconds(started), rate, terms, state.ema)
             if state.step % self.config.checkpoint_every == 0:
                 state.save(self.folder, self.seconds(started))
@@ -212,7 +207,7 @@ class Training:
         while True:
             batch = self._batch(phase)
             try:
-                low, high = self.material.pairs(self.state.step, batch)
+                low, high = map(self.together.part, self.material.pairs(self.state.step, batch))
                 critic = self.state.adversary is not None and (
                     phase.trains == "critic" or (phase.trains == "both" and self.state.adversary.turn() == "critic")
                 )
@@ -277,6 +272,11 @@ class Training:
         return bool(watch.reason)
 
     def _halve(self, batch: int) -> None:
+        if (count := self.together.count) > 1:
+            raise SuperresError(
+                f"out of memory in one of {count} processes with {batch // count} patches in each; give a patch.batch "
+                f"below {batch}, or a smaller patch.size or model.preset"
+            )
         if batch == 1:
             raise SuperresError(
                 f"out of memory with one patch of {self.config.patch.size} voxels; give a smaller patch.size or "
@@ -341,7 +341,7 @@ class Training:
 
     def _share(self, started: float) -> float:
         if self.config.time_budget is not None:
-            return self.seconds(started) / (self.config.time_budget * (1 - _RESERVE))
+            return self.together.same(self.seconds(started)) / (self.config.time_budget * (1 - _RESERVE))
         assert self.config.steps is not None
         return self.state.step / self.config.steps
 
@@ -350,7 +350,9 @@ class Training:
 
     def _objective(self) -> Objective:
         config = self.config
-        features = feature_net(config, self.folder, self.material, self.device, self.progress)
+        features = self.together.after_the_first(
+            lambda: feature_net(config, self.folder, self.material, self.device, self.progress)
+        )
         if features is None:
             return Objective(config, None, 0, self.state.shares)
         side = min(phase.patch or config.patch.size for phase in config.phases if compares_features(phase))

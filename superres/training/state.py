@@ -14,6 +14,7 @@ from superres.training.adversarial import Adversary, Switcher, switcher_of
 from superres.training.kind import statistics_of
 from superres.training.material import Material
 from superres.training.muon import MuonAndAdamW, kernels_of
+from superres.training.processes import ALONE, Processes
 from superres.training.run import RunFolder, optimiser_tensors, restore_optimiser
 from superres.training.shares import Shares
 from superres.training.start import start_from
@@ -39,6 +40,8 @@ class State:
         Its validation images are watched in a phase with a critic.
     switcher : callable, optional
         Whose turn it is in such a phase; default as the recipe says.
+    together : Processes
+        Those that train the net with this one.
     """
 
     def __init__(
@@ -47,7 +50,9 @@ class State:
         architecture: Architecture,
         material: Material,
         switcher: Switcher | None = None,
+        together: Processes = ALONE,
     ) -> None:
+        self.together = together
         self.config = config.optimiser
         self.device = choose_device(config.device)
         torch.manual_seed(config.seed)
@@ -60,7 +65,7 @@ class State:
         self._statistics = statistics_of(self.ema, self.net)
         self.head = [] if self.net.interval_head is None else list(self.net.interval_head.parameters())
         self.optimiser = make_optimiser(self.net, config.optimiser)
-        self.shares = Shares()
+        self.shares = Shares(together.mean)
         self.step, self.skipped = 0, 0
         self.seconds = 0.0  # of earlier sessions
         self.halvings = 0  # of the batch, for want of memory
@@ -97,6 +102,7 @@ class State:
         """Do one step of the optimiser; leave it out, and count that, where gradients are not finite."""
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        self.together.average_gradients(self.parameters)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         if not torch.isfinite(norm):
             self.skipped += 1
@@ -115,6 +121,7 @@ class State:
     def _update_head(self, interval: Tensor) -> None:
         """Give the interval head its gradient, clipped on its own: the net is trained as it would be without it."""
         interval.backward()  # type: ignore[no-untyped-call]
+        self.together.average_gradients(self.head)
         if not torch.isfinite(torch.nn.utils.clip_grad_norm_(self.head, self.config.clip)):
             for parameter in self.head:
                 parameter.grad = None
