@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from superres.errors import ConfigError
 from superres.phases import FeatureConfig as FeatureConfig
 from superres.phases import GanConfig as GanConfig
+from superres.phases import LayerRates as LayerRates
 from superres.phases import LossConfig as LossConfig
 from superres.phases import MuonConfig as MuonConfig
 from superres.phases import OptimiserConfig as OptimiserConfig
@@ -106,7 +107,8 @@ class Augment(Settings):
     """What is varied between patches besides the degradation.
 
     The range part (contrast, offset, rectangles) shows the net empty, saturated and faint areas that the training
-    images lack. Nets trained without it collapse on such areas.
+    images lack. Nets trained without it collapse on such areas. `softer` and `noise` show it images that are less
+    sharp, cleaner or noisier than those of the training; both change only low images that are made, not recorded ones.
     """
 
     flips: bool = True
@@ -118,6 +120,23 @@ class Augment(Settings):
     )
     coarser: float = Field(0.2, ge=0, le=1, description="share from sharp images binned 2 x 2: another magnification")
     rectangle: float = Field(0.2, ge=0, le=1, description="share of those patches with an empty or saturated rectangle")
+    inversion: float = Field(
+        0.0, ge=0, le=1, description="share of patches with bright and dark exchanged; for electron micrographs"
+    )
+    softer: float = Field(
+        0.0, ge=0, le=1, description="share from sharp images that are blurred before the degradation"
+    )
+    softer_sigma: Range = Field((0.5, 2.0), description="of that blur, high-resolution voxels along Y and X")
+    noise: Range = Field((1.0, 1.0), description="factor on the standard deviation of the noise, one for each patch")
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.softer_sigma[0] < 0 or self.noise[0] <= 0:
+            raise ValueError(
+                f"softer_sigma is not negative and noise is above 0, got {list(self.softer_sigma)} and "
+                f"{list(self.noise)}; augment.softer=0 and augment.noise=1 switch them off"
+            )
+        return self
 
 
 # --- training --------------------------------------------------------------------------------------------------------
@@ -141,10 +160,11 @@ class TrainConfig(Settings):
     data_root: Path | None = None
     factor: Factor
     channels: tuple[int, ...] | None = Field(None, description="channels to learn from, counted from 0; default all")
+    image_count: int | None = Field(None, ge=1, description="files to learn from, drawn by the seed; default all")
     seed: int = Field(0, ge=0)
     device: Device = "auto"
     model: ModelConfig = ModelConfig()
-    start: Path | None = Field(None, description="model file or run folder whose weights the training starts from")
+    start_from: Path | None = Field(None, description="model file or run folder whose weights the training starts from")
     degrade: tuple[DegradeStep, ...] = Field((), description="steps, or a file written by 'superres degrade fit'")
     augment: Augment = Augment()
     patch: PatchConfig = PatchConfig()
@@ -155,15 +175,19 @@ class TrainConfig(Settings):
     features: FeatureConfig = FeatureConfig()
     gan: GanConfig = GanConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
+    layer_rates: LayerRates | None = Field(None, description="default none, and with start_from those of LayerRates")
     steps: int | None = Field(None, ge=1, description="length of the training in steps")
     time_budget: Seconds | None = Field(None, description="length of the training in time; wins over steps")
     validate_every: int = Field(200, ge=1)
     sample_every: int = Field(200, ge=1)
     checkpoint_every: int = Field(200, ge=1)
+    snapshots: int = Field(0, ge=0, description="evenly spaced weights that the run folder keeps, to draw their path")
 
     @model_validator(mode="before")
     @classmethod
     def _written_out(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "start" in data:
+            raise ValueError(f"start is now start_from; give start_from={data['start']}")
         return fill_in_phases(data) if isinstance(data, dict) else data
 
     @model_validator(mode="after")

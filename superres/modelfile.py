@@ -78,7 +78,7 @@ class ModelHeader:
     calibration : mapping
         What `superres calibrate` found: the factor on the half-widths, and for what it holds; empty before.
     lineage : list of mapping
-        Models that it was fine-tuned from, oldest first.
+        Models that it was fine-tuned from, oldest first: name, SHA-256, factor, and on what each was trained.
     version : str
         The superres version that wrote it.
     """
@@ -106,6 +106,28 @@ class ModelHeader:
         """The axis along which the net sees more than one plane: ``z``, ``t``, or empty."""
         axis = str(self.context.get("axis", ""))
         return "z" if self.receptive_radius[0] > 0 or axis == "z" else axis.replace("c", "")
+
+    @property
+    def parent(self) -> str:
+        """SHA-256 of the model file that it was fine-tuned from; empty for a model from scratch."""
+        return str(self.lineage[-1].get("sha256", "")) if self.lineage else ""
+
+    @property
+    def trainings(self) -> tuple[Mapping[str, Any], ...]:
+        """The records of all trainings that made it, oldest first, its own last."""
+        return (*(ancestor.get("training", {}) for ancestor in self.lineage), self.training)
+
+    @property
+    def licences(self) -> tuple[str, ...]:
+        """Every licence of the images that it or a model before it learnt from, each once.
+
+        A training that does not tell its images is ``"not told"``, an image without a licence ``"not stated"``.
+        """
+        found: list[str] = []
+        for training in self.trainings:
+            entries = training.get("acquisitions", ())
+            found += [entry.get("licence") or "not stated" for entry in entries] or ["not told"]
+        return tuple(dict.fromkeys(found))
 
 
 @dataclass(frozen=True, slots=True)

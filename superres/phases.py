@@ -18,6 +18,11 @@ from superres.settings import Range, Settings
 LARGEST_GAN_SHARE = 0.05
 """Share of a training in which generator and critic may learn together: longer, and a net begins to invent."""
 
+# Of a training that starts from a model: the head's share, its learning rate, and that of all layers after it.
+HEAD_SHARE = 0.1
+HEAD_RATE = 1.0
+TUNING_RATE = 1.0
+
 _Part = Annotated[float, Field(ge=0, lt=1)]
 _Label = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
 
@@ -74,12 +79,14 @@ class Phase(Settings):
 
     `trains` says who learns: the generator; the critic alone, on what the generator makes beside truth; or both in
     turns. `rate` is a factor on the learning rate of the schedule, which ends with the last phase of the
-    generator alone; phases that train both have a constant rate, `rate` times the peak.
+    generator alone; phases that train both have a constant rate, `rate` times the peak. `layers` says which layers of
+    the generator learn: all, or the head alone, the layers next to the input and to the output.
     """
 
     name: _Label
     share: float = Field(gt=0, le=1, description="of the steps, or of the time budget")
     trains: Literal["generator", "critic", "both"] = "generator"
+    layers: Literal["all", "head"] = Field("all", description="head: the first and the last layer only")
     losses: Losses = Losses()
     rate: float = Field(1.0, gt=0)
     patch: int | None = Field(None, ge=8, description="side in low-resolution voxels; default patch.size")
@@ -92,7 +99,22 @@ class Phase(Settings):
                 f"phase {self.name}: losses.adversarial and trains: both belong together; got "
                 f"adversarial {self.losses.adversarial:g} and trains {self.trains}"
             )
+        if self.layers == "head" and self.trains != "generator":
+            raise ValueError(f"phase {self.name}: layers: head belongs to trains: generator; got {self.trains}")
         return self
+
+
+class LayerRates(Settings):
+    """Factors on the learning rate from part to part of the net, for a training that starts from a model.
+
+    What is far from input and output has learnt what images are like, and changes least (discriminative rates, Howard &
+    Ruder 2018, arXiv 1801.06146). `head` is the first and the last layer, with the one that predicts intervals.
+    """
+
+    head: float = Field(1.0, gt=0)
+    decoder: float = Field(0.3, gt=0)
+    middle: float = Field(0.1, gt=0)
+    encoder: float = Field(0.1, gt=0)
 
 
 def _rows(*rows: dict[str, Any]) -> tuple[Phase, ...]:
@@ -127,8 +149,23 @@ PRESETS: dict[str, tuple[Phase, ...]] = {
 Preset = Literal["quantitative", "balanced", "display"]
 
 
+def rows_of(preset: str, *, from_model: bool) -> tuple[Phase, ...]:
+    """Return the rows that a preset stands for; of a training that starts from a model, the head learns first.
+
+    The head phase takes its share from the first row and has the losses of it.
+    """
+    rows = PRESETS[preset]
+    if not from_model:
+        return rows
+    first = rows[0]
+    head = Phase(name="head", share=HEAD_SHARE, layers="head", losses=first.losses, rate=HEAD_RATE)
+    rest = first.model_copy(update={"share": first.share - HEAD_SHARE})
+    slower = [row.model_copy(update={"rate": row.rate * TUNING_RATE}) for row in (rest, *rows[1:])]
+    return head, *slower
+
+
 def fill_in_phases(data: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a training with the rows that its preset stands for.
+    """Return the settings of a training with the rows that its preset stands for, and rates that go with a start.
 
     Raises
     ------
@@ -136,10 +173,14 @@ def fill_in_phases(data: dict[str, Any]) -> dict[str, Any]:
         When a preset and other rows are given: two answers to one question.
     """
     preset, rows = data.get("preset"), data.get("phases")
+    from_model = data.get("start_from") is not None
+    if from_model and data.get("layer_rates") is None:
+        data = data | {"layer_rates": LayerRates()}
     if rows is None or rows == () or rows == []:
         name = "balanced" if preset is None else preset
-        return data | {"preset": name, "phases": PRESETS[name]} if name in PRESETS else data
-    if preset in PRESETS and [_plain(row) for row in rows] != [row.model_dump() for row in PRESETS[preset]]:
+        return data | {"preset": name, "phases": rows_of(name, from_model=from_model)} if name in PRESETS else data
+    expected = rows_of(preset, from_model=from_model) if preset in PRESETS else ()
+    if preset in PRESETS and [_plain(row) for row in rows] != [row.model_dump() for row in expected]:
         raise ValueError(
             f"preset {preset} and phases both say what the phases are; remove one of them, or give phases=[] to have "
             "the preset's"

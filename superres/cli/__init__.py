@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from superres.cli import calibrate, convert, data, degrade, info, train, upscale  # importing registers commands
+from superres.cli import ablate, calibrate, convert, data, degrade, info, train, upscale  # importing registers commands
 from superres.cli.application import app
 
-__all__ = ["app", "calibrate", "convert", "data", "degrade", "info", "main", "train", "upscale"]
+__all__ = ["ablate", "app", "calibrate", "convert", "data", "degrade", "info", "main", "train", "upscale"]
 
 # In the order in which a user meets them, not in that of the alphabet.
-_ORDER = ("demo", "info", "train", "find_lr", "upscale", "evaluate", "calibrate", "convert")
+_ORDER = ("demo", "info", "train", "find_lr", "upscale", "evaluate", "ablate", "calibrate", "convert")
 app.registered_commands.sort(key=lambda command: _ORDER.index(command.callback.__name__ if command.callback else ""))
 
 

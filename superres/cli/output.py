@@ -141,13 +141,10 @@ def show_model(model: ModelFile, *, as_json: bool) -> None:
     parameters = sum(tensor.size for tensor in model.weights.values())
     if as_json:
         own = {"kind": "model", "path": model.path, "sha256": model.sha256, "identity": model.identity}
-        print_json(own | {"parameters": parameters} | plain(header))
+        print_json(own | {"parameters": parameters} | plain(header) | {"licences": plain(header.licences)})
         return
     training = header.training
     preset = training.get("config", {}).get("model", {}).get("preset")
-    names = ", ".join(manifest["name"] for manifest in training.get("manifests", []))
-    count = len(training.get("acquisitions", []))
-    trained_on = f"{names} ({count} acquisition{'s' if count != 1 else ''})" if names else "not told"
     facts = {
         "name": header.name,
         "factor": sizes_text("ZYX", header.factor),
@@ -158,18 +155,35 @@ def show_model(model: ModelFile, *, as_json: bool) -> None:
         "sees": f"{sizes_text('ZYX', header.receptive_radius)} input voxels to either side",
         "trained at": f"voxel size {voxel_size_text(header.voxel_size)}",
         "degradation": ", then ".join(_step_text(step) for step in header.degradation) or "none: real pairs",
-        "trained on": trained_on,
+        "trained on": _trained_on_text(training),
         "training": _length_text(training) if training else "",
         "phases": _phases_text(training.get("config", {}).get("phases", [])),
         "purpose": FOR_DISPLAY if header.display else "",
         "figures": _figures(header.metrics),
         "intervals": header.calibration.get("claim", ""),
-        "descends from": ", ".join(str(parent.get("name")) for parent in header.lineage),
+        "descends from": "\n".join(_ancestor_text(*one) for one in enumerate(header.lineage, start=1)),
+        "licences of images": "; ".join(header.licences),
         "written by": f"superres {header.version}" if header.version else "",
         "sha256": model.sha256,
         "identity": f"{model.identity} (weights and settings alone: what stores name, and a resumed run compares)",
     }
     show_facts(str(model.path), facts)
+
+
+def _trained_on_text(training: Mapping[str, Any]) -> str:
+    names = ", ".join(manifest["name"] for manifest in training.get("manifests", []))
+    entries = training.get("acquisitions", [])
+    count = f"{len(entries)} acquisition{'s' if len(entries) != 1 else ''}"
+    images = training.get("image_count")
+    limited = "" if images is None else f", {images} image{'s' if images != 1 else ''} of them"
+    return f"{names} ({count}{limited})" if names else "not told"
+
+
+def _ancestor_text(number: int, ancestor: Mapping[str, Any]) -> str:
+    """Say what a model that another one descends from is, and on what it was trained."""
+    training = ancestor.get("training", {})
+    length = f", {_length_text(training)}" if training else ""
+    return f"{number}. {ancestor.get('name')}, on {_trained_on_text(training)}{length}, sha256 {ancestor.get('sha256')}"
 
 
 def _length_text(training: Mapping[str, Any]) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,23 @@ class Acquisition:
         """Return which channels of the low and of the high file of a pair are used; None for all."""
         low, high = (chosen[index] if chosen else None for chosen in (self.low_channels, self.high_channels))
         return low, high
+
+    def of_images(self, indices: Sequence[int]) -> Acquisition:
+        """Return the same acquisition with some of its images only, by their indices in `high`."""
+
+        def some(values: tuple[_T, ...]) -> tuple[_T, ...]:  # those that say nothing of any file are empty
+            return tuple(values[index] for index in indices) if values else ()
+
+        return replace(
+            self,
+            high=some(self.high),
+            low=some(self.low),
+            high_sha256=some(self.high_sha256),
+            low_sha256=some(self.low_sha256),
+            shifts=some(self.shifts),
+            high_channels=some(self.high_channels),
+            low_channels=some(self.low_channels),
+        )
 
     @property
     def files(self) -> tuple[tuple[Path, str], ...]:

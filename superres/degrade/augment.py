@@ -1,14 +1,17 @@
-"""Range augmentation: contrast, offset, empty and saturated areas that the training images lack.
+"""Augmentation: contrast, offset, empty and saturated areas, softness and noise that the training images lack.
 
 A net that never saw a bright empty area can be wrong there by 10 dB; one that saw such patches is not.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Generator, Tensor
 
 from superres.config import Augment, TrainConfig
+from superres.degrade.chain import blur_taps, filter_separably
 
 
 def augment_range(
@@ -111,6 +114,94 @@ def own_range(
     ones = (1,) * (high.ndim - 1)
     chosen = torch.rand(len(high), *ones, generator=generator, device=high.device) < config.augment.own_range
     return torch.where(chosen, own, scale), torch.where(chosen, -black * own, shift)
+
+
+def inverted(
+    high: Tensor,
+    low: Tensor | None,
+    config: Augment,
+    generator: Generator,
+    *,
+    black: Tensor | float = 0.0,
+    white: Tensor | float = 1.0,
+) -> tuple[Tensor, Tensor | None]:
+    """Exchange bright and dark in some images: what was at `black` comes to lie at `white`.
+
+    Back-scattered and secondary electrons show the same specimen with opposite contrast; fluorescence never does.
+    Nothing is clipped.
+
+    Parameters
+    ----------
+    high : Tensor
+        float32, (n, c, y, x) or (n, c, z, y, x), shares of the grey range.
+    low : Tensor or None
+        The recording of it, on the same scale, which is inverted with it; None where it will be made from `high`.
+    config : Augment
+        Says how many.
+    generator : Generator
+        On the device of `high`.
+    black, white : Tensor or float
+        As in `augment_range`.
+
+    Returns
+    -------
+    tuple
+        `high` and `low`, new tensors.
+    """
+    chosen = _chosen(high, config.inversion, generator)
+    both = black + white
+    changed = torch.where(chosen, both - high, high)
+    return changed, None if low is None else torch.where(chosen, both - low, low)
+
+
+def softened(high: Tensor, config: Augment, generator: Generator) -> Tensor:
+    """Blur some images along Y and X by Gaussians of their own.
+
+    Not every image is as sharp as the best: thick specimens, other optics, a plane just out of focus. A net that never
+    saw soft edges sharpens them into something else.
+
+    Parameters
+    ----------
+    high : Tensor
+        float32, (n, c, y, x) or (n, c, z, y, x), shares of the grey range.
+    config : Augment
+        Share of such images, and the range of their sigma in voxels.
+    generator : Generator
+        On the device of `high`.
+
+    Returns
+    -------
+    Tensor
+        The changed images; those that are not chosen keep every bit.
+    """
+    chosen = _chosen(high, config.softer, generator)
+    lowest, highest = config.softer_sigma
+    sigma = lowest + (highest - lowest) * torch.rand(len(high), 1, generator=generator, device=high.device)
+    planes = high if high.ndim == 4 else high.flatten(1, 2)
+    blurred = filter_separably(planes, blur_taps(sigma.expand(-1, 2))).reshape(high.shape)
+    return torch.where(chosen, blurred, high)
+
+
+def noise_factors(high: Tensor, config: Augment, generator: Generator) -> Tensor:
+    """Return the factor on the standard deviation of each image's noise, (n, 1, 1, 1); half and double are as likely.
+
+    Parameters
+    ----------
+    high : Tensor
+        float32, (n, ...), the images.
+    config : Augment
+        The range of the factor.
+    generator : Generator
+        On the device of `high`.
+    """
+    lowest, highest = (math.log(value) for value in config.noise)
+    share = torch.rand(len(high), 1, 1, 1, generator=generator, device=high.device)
+    return torch.exp(lowest + (highest - lowest) * share)
+
+
+def _chosen(high: Tensor, share: float, generator: Generator) -> Tensor:
+    """Choose images, (n, 1, ...)."""
+    return torch.rand(len(high), *(1,) * (high.ndim - 1), generator=generator, device=high.device) < share
 
 
 def _of_one_range(high: Tensor, scale: Tensor) -> tuple[int, ...]:

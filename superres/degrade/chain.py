@@ -30,6 +30,7 @@ def degrade(
     factor: tuple[int, int, int],
     generator: Generator,
     voxel_sizes: VoxelSizes | None = None,
+    noise: Tensor | None = None,
 ) -> Tensor:
     """Turn sharp planes or volumes into what the microscope would have recorded.
 
@@ -48,6 +49,8 @@ def degrade(
         Source of all randomness, on the device of `high`: the same seed gives the same recording.
     voxel_sizes : list of tuple, optional
         ZYX micrometre of each image; needed by blur given as NA and wavelength.
+    noise : Tensor, optional
+        float32, (n, 1, 1, 1), factor on the standard deviation of each image's shot and read noise; default 1.
 
     Returns
     -------
@@ -76,9 +79,9 @@ def degrade(
             if factor[0] > 1:
                 x = _downsample_along_z(x, channels, step.downsample, factor[0])
         elif step.poisson is not None:
-            x = _count(x, step.poisson, generator)
+            x = _count(x, step.poisson, generator, noise)
         elif step.read_noise is not None:
-            x = _detect(x, step.read_noise, generator)
+            x = _detect(x, step.read_noise, generator, noise)
         elif step.line_jitter is not None:
             x = _jitter_lines(x, step.line_jitter, generator)
     return x if high.ndim == 4 else x.reshape(len(x), channels, -1, *x.shape[2:])
@@ -234,16 +237,20 @@ def _downsample_along_z(x: Tensor, channels: int, how: str, factor: int) -> Tens
     return kept.mean(dim=3).flatten(1, 2)
 
 
-def _count(x: Tensor, poisson: Poisson, generator: Generator) -> Tensor:
+def _count(x: Tensor, poisson: Poisson, generator: Generator, noise: Tensor | None) -> Tensor:
     """Count photons: Poisson of the light above black; what lies below black is offset, not light."""
     photons = _draw(poisson.photons, x, generator)
+    if noise is not None:
+        photons = photons / noise**2
     return torch.poisson(x.clamp_min(0) * photons, generator=generator) / photons + x.clamp_max(0)
 
 
-def _detect(x: Tensor, noise: ReadNoise, generator: Generator) -> Tensor:
+def _detect(x: Tensor, detector: ReadNoise, generator: Generator, noise: Tensor | None) -> Tensor:
     """Apply the detector's gain, offset and Gaussian read noise."""
-    gain, offset = _draw(noise.gain, x, generator), _draw(noise.offset, x, generator)
-    sd = _draw(noise.sd, x, generator)
+    gain, offset = _draw(detector.gain, x, generator), _draw(detector.offset, x, generator)
+    sd = _draw(detector.sd, x, generator)
+    if noise is not None:
+        sd = sd * noise
     return x * gain + offset + sd * torch.randn(x.shape, generator=generator, device=x.device)
 
 

@@ -150,7 +150,8 @@ class CalibrationJob:
             for acquisition in manifest.acquisitions:
                 if acquisition not in self.acquisitions:
                     continue
-                if _listed(acquisition, manifest.name, self.predictor.header.training):
+                trainings = self.predictor.header.trainings
+                if any(_listed(acquisition, manifest.name, training) for training in trainings):
                     self._refuse(acquisition, "the model was trained on it")
                 if self.purpose == "check" and self.unit == "image":
                     self._require_within(acquisition)

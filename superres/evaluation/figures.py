@@ -13,7 +13,7 @@ import imageio.v3 as iio
 import numpy as np
 from numpy.typing import NDArray
 
-_WIDTH, _HEIGHT = 640, 300
+WIDTH, _HEIGHT = 640, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 14, 34, 46
 _RED, _BLUE = np.array([178.0, 24.0, 43.0]), np.array([33.0, 102.0, 172.0])
 _ROW = 20  # height of a row of the legend
@@ -74,14 +74,14 @@ def line_chart(lines: Sequence[Line], *, title: str, x_label: str, y_label: str,
     x_low, x_high = _limits([line.x for line in lines])
     y_low, y_high = _limits([line.y for line in lines])
     margin = 0.04 * (y_high - y_low)
-    frame = _Frame(x_low, x_high, y_low - margin, y_high + margin)
+    frame = Frame(x_low, x_high, y_low - margin, y_high + margin)
     rows = _legend_rows(lines)
     # More rows of the legend than one stand above the chart.
     above = _ROW * (len(rows) - 1)
-    box = f"0 {-above} {_WIDTH} {_HEIGHT + above}"
+    box = f"0 {-above} {WIDTH} {_HEIGHT + above}"
     parts = [
         f'<svg class="chart" viewBox="{box}" role="img" aria-label="{html.escape(title)}">',
-        *_axes(frame, x_label, y_label),
+        *axes(frame, x_label, y_label),
         *(_mark(frame, mark) for mark in marks if x_low <= mark.x <= x_high),
         *(_path(frame, line) for line in lines),
         *(part for number, row in enumerate(rows) for part in _legend(row, 16 - above + _ROW * number)),
@@ -99,19 +99,23 @@ def nice_ticks(low: float, high: float, *, wanted: int = 6) -> list[float]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
-    """The rectangle that data are drawn in."""
+class Frame:
+    """The rectangle that data are drawn in: its data at the edges, and the height of the whole drawing."""
 
     x_low: float
     x_high: float
     y_low: float
     y_high: float
+    height: int = _HEIGHT
 
     def x(self, value: float) -> float:
-        return _LEFT + (value - self.x_low) / (self.x_high - self.x_low) * (_WIDTH - _LEFT - _RIGHT)
+        """Return where a value lies along x in the drawing."""
+        return _LEFT + (value - self.x_low) / (self.x_high - self.x_low) * (WIDTH - _LEFT - _RIGHT)
 
     def y(self, value: float) -> float:
-        return _HEIGHT - _BOTTOM - (value - self.y_low) / (self.y_high - self.y_low) * (_HEIGHT - _TOP - _BOTTOM)
+        """Return where a value lies along y in the drawing."""
+        share = (value - self.y_low) / (self.y_high - self.y_low)
+        return self.height - _BOTTOM - share * (self.height - _TOP - _BOTTOM)
 
 
 def _limits(values: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
@@ -122,8 +126,9 @@ def _limits(values: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
-def _axes(frame: _Frame, x_label: str, y_label: str) -> list[str]:
-    bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
+def axes(frame: Frame, x_label: str, y_label: str) -> list[str]:
+    """Draw the axes of a frame with ticks, a grid and labels."""
+    bottom, right = frame.height - _BOTTOM, WIDTH - _RIGHT
     parts = []
     for tick in nice_ticks(frame.y_low, frame.y_high, wanted=5):
         y = frame.y(tick)
@@ -135,7 +140,7 @@ def _axes(frame: _Frame, x_label: str, y_label: str) -> list[str]:
         parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{tick:.6g}</text>')
     parts.append(f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{right}"/>')
     middle = (_LEFT + right) / 2
-    parts.append(f'<text x="{middle}" y="{_HEIGHT - 8}" text-anchor="middle">{html.escape(x_label)}</text>')
+    parts.append(f'<text x="{middle}" y="{frame.height - 8}" text-anchor="middle">{html.escape(x_label)}</text>')
     y = (_TOP + bottom) / 2
     parts.append(
         f'<text x="14" y="{y}" text-anchor="middle" transform="rotate(-90 14 {y})">{html.escape(y_label)}</text>'
@@ -143,7 +148,7 @@ def _axes(frame: _Frame, x_label: str, y_label: str) -> list[str]:
     return parts
 
 
-def _mark(frame: _Frame, mark: Mark) -> str:
+def _mark(frame: Frame, mark: Mark) -> str:
     x = frame.x(mark.x)
     return (
         f'<path class="mark" d="M{x:.1f} {_TOP}V{_HEIGHT - _BOTTOM}"/>'
@@ -151,7 +156,7 @@ def _mark(frame: _Frame, mark: Mark) -> str:
     )
 
 
-def _path(frame: _Frame, line: Line) -> str:
+def _path(frame: Frame, line: Line) -> str:
     steps = []
     pen = "M"
     for x, y in zip(line.x.tolist(), line.y.tolist(), strict=True):
@@ -175,7 +180,7 @@ def _legend_rows(lines: Sequence[Line]) -> list[list[Line]]:
     """Break the legend into rows that are no wider than the chart."""
     rows: list[list[Line]] = [[]]
     for line in lines:
-        if rows[-1] and sum(map(_legend_width, [*rows[-1], line])) > _WIDTH - _LEFT:
+        if rows[-1] and sum(map(_legend_width, [*rows[-1], line])) > WIDTH - _LEFT:
             rows.append([])
         rows[-1].append(line)
     return rows

@@ -200,13 +200,13 @@ def _choose(config: EvaluateConfig, manifests: Sequence[Manifest]) -> list[tuple
 
 
 def _trained_on(headers: Mapping[str, ModelHeader], manifest: str, acquisition: Acquisition) -> tuple[str, ...]:
-    """Return the models that learned from an acquisition."""
+    """Return the models that learned from an acquisition, or started from one that did."""
 
     def knows(training: Mapping[str, Any]) -> bool:
         names = {entry["name"] for entry in training.get("manifests", ())}
         return manifest in names and acquisition.id in {entry["id"] for entry in training.get("acquisitions", ())}
 
-    return tuple(name for name, header in headers.items() if knows(header.training))
+    return tuple(name for name, header in headers.items() if any(map(knows, header.trainings)))
 
 
 def _model_runs(config: EvaluateConfig, predictor: Predictor | None) -> dict[str, Run]:

@@ -24,6 +24,7 @@ from superres.training import losses
 from superres.training.kind import architecture_of, open_split
 from superres.training.material import Material
 from superres.training.muon import MuonAndAdamW
+from superres.training.start import load_start, take_weights
 from superres.training.state import make_optimiser
 
 _LOWEST, _HIGHEST = 1e-5, 1.0
@@ -81,13 +82,15 @@ def find_learning_rate(config: TrainConfig, *, steps: int = 100, progress: Progr
     material = Material(config, architecture, device, sources, [])
     torch.manual_seed(config.seed)
     net = place(UNet(architecture), device)
+    if (start := load_start(config)) is not None:
+        take_weights(net, start)
     untrained = copy.deepcopy(net).eval().requires_grad_(False)
-    optimiser = make_optimiser(net, config.optimiser)
+    optimiser = make_optimiser(net, config.optimiser, config.layer_rates)
     rates = np.geomspace(_LOWEST, _HIGHEST, steps)
     found: list[float] = []
     for step, rate in enumerate(rates.tolist()):
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("factor", 1.0)
         found.append(_relative_loss(net, untrained, material, optimiser, step))
         progress(Progress("learning rate", step + 1, steps, "steps", f"{rate:.1e}", {"loss": found[-1]}))
         if not math.isfinite(found[-1]) or found[-1] > 4 * _DIVERGED:

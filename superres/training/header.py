@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from superres.config import TrainConfig
-from superres.datasets.acquisition import Manifest
+from superres.datasets.acquisition import Acquisition, Manifest
+from superres.datasets.choice import choose_images
 from superres.datasets.sources import Source
-from superres.modelfile import ModelHeader
+from superres.modelfile import ModelFile, ModelHeader
 from superres.nets import Architecture
 from superres.training.kind import context_of
 from superres.training.start import lineage_of
@@ -28,6 +29,7 @@ def make_header(
     domain: Mapping[str, Any],
     gan: Mapping[str, Any],
     display: bool,
+    start: ModelFile | None = None,
 ) -> ModelHeader:
     """Say what a model is, what it was trained on, and how well it did on validation.
 
@@ -38,11 +40,14 @@ def make_header(
     gan : mapping
         How a GAN phase went (`superres.training.stopping.Watch.decision`); empty where there was none.
     display : bool
-        Whether a critic shaped the model.
+        Whether a critic shaped the model. What starts from a model for display is one too.
+    start : ModelFile, optional
+        The model that the training started from.
     """
     from superres import __version__
 
-    trained = [item for manifest in manifests for item in manifest.of_split("train")]
+    listed = [item for manifest in manifests for item in manifest.of_split("train")]
+    chosen = choose_images(listed, config.image_count, config.seed)
     return ModelHeader(
         name=config.name,
         architecture=architecture.to_json(),
@@ -56,28 +61,43 @@ def make_header(
         degradation=[step.model_dump(mode="json", exclude_none=True) for step in config.degrade],
         training={
             "manifests": [{"name": manifest.name, "sha256": manifest.sha256} for manifest in manifests],
-            "acquisitions": [
-                {"id": a.id, "sha256": a.sha256, "licence": a.licence, "credit": a.credit} for a in trained
-            ],
+            "acquisitions": [_origin(*one) for one in zip(listed, chosen, strict=True) if one[1]],
+            **({} if config.image_count is None else {"image_count": config.image_count}),
             "steps": steps,
             **({} if seconds is None else {"seconds": round(seconds, 1)}),
             # Names, not places: a model should not tell where a lab keeps its data.
             "config": _told(config),
             **({"gan": gan} if gan else {}),
         },
-        display=display,
+        display=display or (start is not None and start.header.display),
         domain=domain,
         metrics=metrics,
-        lineage=lineage_of(config),
+        lineage=lineage_of(start),
         version=__version__,
     )
+
+
+def _origin(acquisition: Acquisition, chosen: tuple[int, ...]) -> dict[str, Any]:
+    """Return what is told of an acquisition: all of it, or the images that were learnt from."""
+    told = {
+        "id": acquisition.id,
+        "sha256": acquisition.sha256,
+        "licence": acquisition.licence,
+        "credit": acquisition.credit,
+    }
+    if len(chosen) == len(acquisition.high):
+        return told
+    some = acquisition.of_images(chosen)
+    digests = some.high_sha256 or [""] * len(some.high)
+    images = [{"file": path.name, "sha256": digest} for path, digest in zip(some.high, digests, strict=True)]
+    return told | {"images": images}
 
 
 def _told(config: TrainConfig) -> dict[str, Any]:
     """Return the recipe with files by their names."""
     told = config.model_dump(mode="json", exclude={"data_root"})
     told["manifests"] = [path.name for path in config.manifests]
-    told["start"] = None if config.start is None else config.start.name
+    told["start_from"] = None if config.start_from is None else config.start_from.name
     if config.features.weights is not None:
         told["features"]["weights"] = config.features.weights.name
     return told

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from superres.config import Augment, TrainConfig
 from superres.datasets.acquisition import Manifest
+from superres.datasets.choice import choose_images
 from superres.datasets.patches import PatchSampler
 from superres.datasets.sources import Source, open_sources
 from superres.errors import InputError
@@ -60,6 +61,9 @@ def open_split(config: TrainConfig, manifests: Sequence[Manifest], split: str) -
             f"{', '.join(str(path) for path in config.manifests)}: no sharp image to learn from: no acquisition has "
             f"'split: {split}'; give some whole specimens or fields that split"
         )
+    if split == "train":
+        chosen = choose_images(acquisitions, config.image_count, config.seed)
+        acquisitions = [one.of_images(indices) for one, indices in zip(acquisitions, chosen, strict=True) if indices]
     return open_sources(
         acquisitions,
         factor=config.factor,

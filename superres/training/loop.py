@@ -15,7 +15,7 @@ from superres.config import Phase, TrainConfig
 from superres.datasets.manifest import load_manifests
 from superres.datasets.sources import Source
 from superres.errors import InputError, SuperresError
-from superres.modelfile import read_model_header, save_model_file
+from superres.modelfile import ModelFile, read_model_header, save_model_file
 from superres.nets import choose_device
 from superres.nets.device import autocast
 from superres.progress import ProgressCallback, silent
@@ -32,7 +32,9 @@ from superres.training.processes import ALONE, Processes, processes_of
 from superres.training.record import Record, validate
 from superres.training.result import TrainResult
 from superres.training.run import RunFolder, to_numpy
-from superres.training.state import State
+from superres.training.snapshots import Snapshots
+from superres.training.start import load_start
+from superres.training.state import State, refuse_other_start
 from superres.training.walk import Walk
 from superres.training.windows import cut, window_of
 
@@ -82,9 +84,11 @@ def _train(
 ) -> TrainResult:
     started = time.monotonic()
     manifests = load_manifests(config.manifests, config.data_root)
+    start = load_start(config)
     folder = together.after_the_first(lambda: RunFolder(run, config, writes=together.first))
     if folder.finished:
         header = read_model_header(folder.model)
+        refuse_other_start(folder, header.parent, "" if start is None else start.sha256)
         seconds = max((record["seconds"] for record in folder.records()), default=0.0)
         steps = header.training["steps"]
         return TrainResult(folder.model, run, steps, seconds, header.metrics, ("already finished",))
@@ -96,7 +100,7 @@ def _train(
             "images that are not trained on, and no acquisition has 'split: val'; give some whole specimens or fields "
             "that split, or preset=balanced"
         )
-    training = Training(config, folder, sources, valid, progress, switcher, together)
+    training = Training(config, folder, sources, valid, progress, switcher, start, together)
     training.fit(started)
     metrics: Mapping[str, Any] = {}
     for path, weights, display in training.models() if together.first else []:
@@ -114,6 +118,7 @@ def _train(
             domain=training.domain(),
             gan=training.decision(),
             display=display,
+            start=start,
         )
         save_model_file(path, header, to_numpy(net.state_dict()))
     if together.first:
@@ -137,6 +142,8 @@ class Training:
         Receives an event per step.
     switcher : callable, optional
         As in `train`.
+    start : ModelFile, optional
+        The model that it starts from.
     together : Processes
         Those that train the net with this one.
     """
@@ -149,19 +156,22 @@ class Training:
         valid: list[Source],
         progress: ProgressCallback = silent,
         switcher: Switcher | None = None,
+        start: ModelFile | None = None,
         together: Processes = ALONE,
     ) -> None:
         self.together = together
         self.config = config
         self.folder = folder
         self.progress = progress
+        self.start = start
         self.architecture = architecture_of(config)
         self.device = choose_device(config.device)
         self.material = Material(config, self.architecture, self.device, sources, valid)
         self.walk = Walk(config.phases, config.optimiser)
         self.record = Record(config, folder, self.material, progress)
-        self.state = State(config, self.architecture, self.material, switcher, together)
+        self.state = State(config, self.architecture, self.material, switcher, start, together)
         self.state.resume(folder)
+        self.snapshots = Snapshots(folder.path, config.snapshots, self.state.step) if together.first else None
 
     def fit(self, started: float) -> None:
         """Run the steps that are left.
@@ -186,6 +196,8 @@ class Training:
         self.record.begin(state.step)
         entered = None
         while (share := self._share(started)) < 1 and not self._turned(share):
+            if self.snapshots is not None:
+                self.snapshots.take(share, state.step, state.ema)
             phase = self.walk.at(share)
             if phase is not entered:
                 self.material.enter(phase)
@@ -312,6 +324,11 @@ class Training:
         """Return what a person should know of how it went."""
         state, watch = self.state, self.state.watch
         found = self.material.small_images()
+        if self.start is not None and self.start.header.display:
+            found.append(
+                f"for display, as the model that it started from ({self.start.path}); for measurement start from the "
+                "model_before_gan.safetensors beside that"
+            )
         if state.skipped:
             found.append(f"{state.skipped} steps with non-finite gradients were skipped")
         if state.halvings:

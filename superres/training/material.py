@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -9,6 +12,7 @@ from superres.config import Augment, Phase, TrainConfig
 from superres.datasets.patches import Batch, PatchSampler
 from superres.datasets.sources import Source
 from superres.degrade import augment_range, degrade, own_range
+from superres.degrade.augment import inverted, noise_factors, softened
 from superres.degrade.chain import middle
 from superres.nets import Architecture
 from superres.nets.device import layout
@@ -122,8 +126,10 @@ class Material:
         high = batch.high.to(self.device)
         low = None if batch.low is None else batch.low.to(self.device)
         scale, shift = batch.scale.to(self.device), batch.shift.to(self.device)
-        if augmented:
+        noise = None
+        if number is not None:
             limits = {"black": -shift / scale, "white": (1 - shift) / scale}
+            high, low, noise = self._unlike(high, low, number, limits)
             high, low = augment_range(high, low, self.config.augment, generator, **limits)
             scale, shift = own_range(high, scale, shift, self.config, generator)
         if low is None:
@@ -133,6 +139,28 @@ class Material:
                 factor=self.config.factor,
                 generator=generator,
                 voxel_sizes=batch.voxel_sizes,
+                noise=noise,
             )
         low = low * scale + shift
         return low.contiguous(memory_format=layout(low)), self.predicted_of(high * scale + shift)
+
+    def _unlike(
+        self, high: Tensor, low: Tensor | None, number: int, limits: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return images that are inverted, softer and noisier than the training's, as far as the recipe asks for it.
+
+        Each kind has a generator of its own: switched off, it leaves the others as they are.
+        """
+        augment, noise = self.config.augment, None
+        if augment.inversion > 0:
+            high, low = inverted(high, low, augment, self._generator("inversion", number), **limits)
+        if low is None and augment.softer > 0:
+            high = softened(high, augment, self._generator("softer", number))
+        if low is None and augment.noise != (1.0, 1.0):
+            noise = noise_factors(high, augment, self._generator("noise", number))
+        return high, low, noise
+
+    def _generator(self, kind: str, number: int) -> Generator:
+        """Return the generator of one kind of augmentation at a step."""
+        mixed = np.random.SeedSequence([self.config.seed, number, *kind.encode()])
+        return Generator(self.device).manual_seed(int(mixed.generate_state(1)[0]))

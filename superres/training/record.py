@@ -14,6 +14,7 @@ from superres.nets import UNet
 from superres.progress import Progress, ProgressCallback
 from superres.training.kind import as_planes
 from superres.training.material import Material
+from superres.training.memory import in_parts
 from superres.training.run import RunFolder
 
 _LOG_EVERY = 20
@@ -91,7 +92,7 @@ def validate(net: UNet, material: Material) -> dict[str, Any]:
     if material.validation is None:
         return {}
     low, high = material.validation_pairs()
-    errors = {"psnr": net(low) - high, "psnr_bicubic": net.interpolate(low) - high}
+    errors = {"psnr": in_parts(net, low) - high, "psnr_bicubic": in_parts(net.interpolate, low) - high}
     scale = material.predicted_of(material.validation.scale.to(low.device))
     figures: dict[str, Any] = {}
     for name, error in errors.items():

@@ -7,6 +7,7 @@
     samples/step_000200.png low, interpolation, prediction and truth side by side
     feature_net.safetensors the feature network, trained once
     checkpoint.safetensors  where to go on from, until the model is written
+    snapshots/step_000200.safetensors  weights on the way, where the recipe asks for them
     model.safetensors       the finished model
     model_before_gan.safetensors  after a GAN phase: the model before it, for measurement
 """
@@ -68,6 +69,8 @@ class RunFolder:
             return
         try:
             (path / "samples").mkdir(parents=True, exist_ok=True)
+            if config.snapshots:
+                (path / "snapshots").mkdir(exist_ok=True)
             known.write_text(text, encoding="utf-8")
         except OSError as error:
             raise OutputWriteError(f"{path}: cannot write the run folder ({error}); give another folder") from None
@@ -118,7 +121,7 @@ class RunFolder:
 
     def save_checkpoint(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Replace the checkpoint at once: a kill leaves the old one or the new one."""
-        _replace(self._checkpoint, tensors, state)
+        replace_file(self._checkpoint, tensors, state)
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return the tensors and state to go on from, and forget figures logged after them."""
@@ -140,7 +143,7 @@ class RunFolder:
     def save_net(self, name: str, net: nn.Module) -> None:
         """Keep a helper network, e.g. the feature network."""
         if self._writes:
-            _replace(self.path / f"{name}.safetensors", net.state_dict(), {})
+            replace_file(self.path / f"{name}.safetensors", net.state_dict(), {})
 
     def load_net(self, name: str) -> dict[str, Tensor] | None:
         """Return the weights of a helper network, or None."""
@@ -168,7 +171,14 @@ def restore_optimiser(optimiser: torch.optim.Optimizer | MuonAndAdamW, tensors: 
     optimiser.load_state_dict(optimiser.state_dict() | {"state": state})
 
 
-def _replace(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+def replace_file(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Write tensors and a state of plain values at once: a kill leaves the old file or the new one.
+
+    Raises
+    ------
+    OutputWriteError
+        When it cannot be written; what was there before is whole.
+    """
     partial = path.with_name(path.name + ".partial")
     try:
         save_file(

@@ -8,16 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from superres.config import OptimiserConfig, Phase, TrainConfig
+from superres.config import LayerRates, OptimiserConfig, Phase, TrainConfig
+from superres.errors import OutputExistsError
+from superres.modelfile import ModelFile
 from superres.nets import Architecture, UNet, choose_device, place
 from superres.training.adversarial import Adversary, Switcher, switcher_of
 from superres.training.kind import statistics_of
+from superres.training.layers import by_part, learns
 from superres.training.material import Material
 from superres.training.muon import MuonAndAdamW, kernels_of
 from superres.training.processes import ALONE, Processes
 from superres.training.run import RunFolder, optimiser_tensors, restore_optimiser
 from superres.training.shares import Shares
-from superres.training.start import start_from
+from superres.training.start import take_weights
 from superres.training.stopping import Watch
 from superres.training.windows import window_of
 
@@ -40,6 +43,8 @@ class State:
         Its validation images are watched in a phase with a critic.
     switcher : callable, optional
         Whose turn it is in such a phase; default as the recipe says.
+    start : ModelFile, optional
+        The model whose weights it starts from.
     together : Processes
         Those that train the net with this one.
     """
@@ -50,6 +55,7 @@ class State:
         architecture: Architecture,
         material: Material,
         switcher: Switcher | None = None,
+        start: ModelFile | None = None,
         together: Processes = ALONE,
     ) -> None:
         self.together = together
@@ -57,14 +63,15 @@ class State:
         self.device = choose_device(config.device)
         torch.manual_seed(config.seed)
         self.net = place(UNet(architecture), self.device)
-        if config.start is not None:
-            start_from(self.net, config.start)
+        if start is not None:
+            take_weights(self.net, start)
+        self.start = "" if start is None else start.sha256
         self.ema = place(UNet(architecture), self.device).eval()
         self.ema.load_state_dict(self.net.state_dict())
         self.parameters = self.net.main_parameters()
         self._statistics = statistics_of(self.ema, self.net)
         self.head = [] if self.net.interval_head is None else list(self.net.interval_head.parameters())
-        self.optimiser = make_optimiser(self.net, config.optimiser)
+        self.optimiser = make_optimiser(self.net, config.optimiser, config.layer_rates)
         self.shares = Shares(together.mean)
         self.step, self.skipped = 0, 0
         self.seconds = 0.0  # of earlier sessions
@@ -82,11 +89,9 @@ class State:
             self.watch = Watch(material)
 
     def enter(self, phase: Phase) -> None:
-        """Say which weights learn in a phase: with a critic, only the second half of the generator."""
-        alone = phase.trains == "generator"
+        """Say which weights learn in a phase."""
         for name, parameter in self.net.named_parameters():
-            late = name.startswith(("up.", "decoder.", "tail.", "interval_head."))
-            parameter.requires_grad_(alone or late)
+            parameter.requires_grad_(learns(name, phase))
         self.ema.requires_grad_(False)
 
     def set_rate(self, rate: float, momentum: float) -> None:
@@ -137,6 +142,7 @@ class State:
             "seconds": seconds,
             "skipped": self.skipped,
             "halvings": self.halvings,
+            "start": self.start,
         }
         for name, part in (("adversary", self.adversary), ("watch", self.watch)):
             if part is not None:
@@ -145,11 +151,18 @@ class State:
         folder.save_checkpoint(tensors, state)
 
     def resume(self, folder: RunFolder) -> None:
-        """Go on from the checkpoint, if there is one."""
+        """Go on from the checkpoint, if there is one.
+
+        Raises
+        ------
+        OutputExistsError
+            When the training had started from another model.
+        """
         found = folder.load_checkpoint()
         if found is None:
             return
         tensors, state = found
+        refuse_other_start(folder, state.get("start", ""), self.start)
         self.net.load_state_dict(_part(tensors, "net"))
         self.ema.load_state_dict(_part(tensors, "ema"))
         restore_optimiser(self.optimiser, tensors)
@@ -161,8 +174,13 @@ class State:
             self.watch.restore(_part(tensors, "watch"), state["watch"])
 
 
-def make_optimiser(net: UNet, config: OptimiserConfig) -> torch.optim.AdamW | MuonAndAdamW:
-    """Return AdamW, or Muon with it; biases and the interval head do not decay."""
+def make_optimiser(
+    net: UNet, config: OptimiserConfig, rates: LayerRates | None = None
+) -> torch.optim.AdamW | MuonAndAdamW:
+    """Return AdamW, or Muon with it; biases and the interval head do not decay.
+
+    With `rates`, its groups have a ``factor``.
+    """
     parameters = net.main_parameters()
     head = [] if net.interval_head is None else list(net.interval_head.parameters())
     groups: list[dict[str, Any]] = [
@@ -170,6 +188,7 @@ def make_optimiser(net: UNet, config: OptimiserConfig) -> torch.optim.AdamW | Mu
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups += [{"params": head, "weight_decay": 0.0}] if head else []
+    groups = by_part(groups, net, rates)
     settings: dict[str, Any] = {
         "lr": config.learning_rate,
         "betas": (config.momentum[1], config.beta2),
@@ -178,6 +197,21 @@ def make_optimiser(net: UNet, config: OptimiserConfig) -> torch.optim.AdamW | Mu
     if config.kind == "muon":
         return MuonAndAdamW(groups, kernels_of(net), config.muon, **settings)
     return torch.optim.AdamW(groups, **settings)
+
+
+def refuse_other_start(folder: RunFolder, began: str, now: str) -> None:
+    """Refuse to go on with a training whose ``start_from`` is another file by now; both are SHA-256.
+
+    Raises
+    ------
+    OutputExistsError
+        Saying so.
+    """
+    if began != now:
+        raise OutputExistsError(
+            f"{folder.path}: its training started from a model with sha256 {began}, and the file at start_from is "
+            f"another one now ({now}); put that model back, or give another run folder"
+        )
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -3,6 +3,13 @@
 A generator that learns against a critic gets sharper for a while and then begins to invent; its loss shows nothing of
 that (DeOldify's "inflection point", found there by eye). Three things are watched on validation images: fidelity,
 whether the prediction still explains the recording, and whether there is more fine detail than in truth.
+
+What is kept has lost at most 0.5 dB, and is no less consistent than the model before the phase. Degraded again, a
+prediction deviates from the recording, and so does truth: by the noise, which on the same crops comes to 1 standard
+deviation or close to it. A net that copies a part of the noise deviates less than truth. So a model is less consistent
+where its deviation is above that of the model before *and* above that of truth: below both, noise explains all of it.
+A rise by more than 5 % ends the phase even there, so that a model that starts far below truth does not fill the gap
+with inventions. Where no degradation is known, truth cannot be degraded, and every rise counts.
 """
 
 from __future__ import annotations
@@ -21,6 +28,7 @@ from superres.degrade.noise_line import LEAST_VARIANCE
 from superres.nets import resample
 from superres.training.kind import as_planes
 from superres.training.material import Material
+from superres.training.memory import in_parts
 
 CHECKS = 20
 """Times that a GAN phase is checked."""
@@ -51,6 +59,8 @@ class Figures:
         1: positive where there is more fine detail than in truth.
     spectral : float
         Mean absolute logarithm of these ratios: 0 where there is as much fine detail as in truth.
+    truth : float
+        What `consistency` is of truth itself, which is the work of noise; 0 where no degradation is known.
     """
 
     psnr: float
@@ -58,6 +68,7 @@ class Figures:
     consistency: float
     excess: float
     spectral: float
+    truth: float = 0.0
 
     def faults(self, before: Figures) -> list[str]:
         """Return in words what is too much worse than before the phase; empty where nothing is."""
@@ -73,8 +84,9 @@ class Figures:
         return found
 
     def better(self, than: Figures, before: Figures) -> bool:
-        """Whether a model may replace another one: nearer to truth's spectrum, no less true to the recording."""
-        return not self.faults(before) and self.consistency <= before.consistency and self.spectral < than.spectral
+        """Whether a model may replace another one: nearer to truth's spectrum, and no less consistent than `before`."""
+        consistent = self.consistency <= max(before.consistency, before.truth)
+        return not self.faults(before) and consistent and self.spectral < than.spectral
 
 
 class Watch:
@@ -161,7 +173,7 @@ class Watch:
 def measure(net: torch.nn.Module, material: Material) -> Figures:
     """Measure a net on the validation images."""
     low, high = material.validation_pairs()
-    pred = torch.cat([net(part) for part in torch.split(low, 8)])
+    pred = in_parts(net, low)
     psnr = -10 * torch.log10(((pred - high) ** 2).mean(dim=(1, 2, 3)).clamp_min(1e-12))
     planes, truth = as_planes(pred, -1), as_planes(high, -1)
     ratios = band_ratios(planes, truth, material.config.factor[1:])
@@ -170,6 +182,7 @@ def measure(net: torch.nn.Module, material: Material) -> Figures:
         psnr=float(psnr.mean()),
         ssim=_ssim(planes, truth),
         consistency=_consistency(pred, low, material),
+        truth=_consistency(high, low, material) if material.config.degrade else 0.0,
         excess=float(np.exp(logs.max()) - 1),
         spectral=float(np.abs(logs).mean()),
     )

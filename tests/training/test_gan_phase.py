@@ -14,13 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from superres.config import GanConfig, TrainConfig
+from superres.datasets.manifest import load_manifests
 from superres.errors import Cancelled, InputError
 from superres.modelfile import load_model_file
 from superres.progress import Progress
 from superres.training import train
 from superres.training.adversarial import Adaptive, Adversary, Fixed, Turns, switcher_of
+from superres.training.kind import architecture_of, open_split
+from superres.training.material import Material
+from superres.training.memory import in_parts
 from superres.training.run import RunFolder
-from superres.training.stopping import Figures, Watch, band_ratios
+from superres.training.stopping import Figures, Watch, band_ratios, measure
 
 MakeConfig = Callable[..., TrainConfig]
 
@@ -108,6 +112,20 @@ def test_a_model_less_true_to_the_recording_is_never_kept() -> None:
     assert not replace(GOOD, spectral=1.1).better(GOOD, GOOD)
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.floats(0.3, 3), st.floats(0.3, 3), st.sampled_from([0.0, 0.98, 1.0, 1.03]))
+def test_deviation_counts_from_what_truth_has(before: float, after: float, truth: float) -> None:
+    """Kept: no more than before or than truth, and never 5 % more than before; with no known truth never more."""
+    first = replace(GOOD, consistency=before, truth=truth)
+    kept = replace(first, consistency=after, spectral=0.5).better(first, first)
+    if after <= before:
+        assert kept
+    elif after > max(before, truth) or after > 1.06 * before:
+        assert not kept
+    elif after < 1.04 * before:
+        assert kept, "below truth, and only a little above the model before: noise explains it"
+
+
 def test_the_best_model_before_the_turn_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     course = [
         GOOD,
@@ -139,6 +157,50 @@ def test_band_ratios_are_those_of_the_power() -> None:
     np.testing.assert_allclose(band_ratios(0.5 * truth, truth, (4, 4)), 0.25, rtol=1e-5)
     wave = 3 * torch.sin(2 * math.pi * 2 / 64 * torch.arange(64)).view(1, 1, 1, -1)
     np.testing.assert_allclose(band_ratios(truth + wave, truth, (2, 2)), 1, atol=0.02)
+
+
+def test_truth_deviates_by_the_noise(make_config: MakeConfig) -> None:
+    """Of truth itself the figure is 1 standard deviation: 4 crops of 16 x 16 voxels scatter by 1 / sqrt(2 * 1024)."""
+    watched = watched_material(make_config())
+    found = measure(torch.nn.Upsample(scale_factor=2, mode="nearest"), watched)
+    assert found.truth == pytest.approx(1, abs=4 / math.sqrt(2 * watched.validation_pairs()[0].numel()))
+    _, high = watched.validation_pairs()
+    exact = measure(Always(high), watched)
+    assert exact.consistency == exact.truth == found.truth
+    assert exact.spectral == pytest.approx(0, abs=1e-6)
+
+
+class Always(torch.nn.Module):
+    """A net that knows the answers."""
+
+    def __init__(self, answers: torch.Tensor) -> None:
+        super().__init__()
+        self._answers = answers
+
+    def forward(self, low: torch.Tensor) -> torch.Tensor:
+        assert len(low) == len(self._answers)
+        return self._answers
+
+
+def watched_material(config: TrainConfig) -> Material:
+    manifests = load_manifests(config.manifests, config.data_root)
+    sources, valid = (open_split(config, manifests, split)[0] for split in ("train", "val"))
+    return Material(config, architecture_of(config), torch.device("cpu"), sources, valid)
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 20])
+def test_parts_together_are_the_whole(count: int) -> None:
+    """No more than 8 images at a time, and the result is that of all at once."""
+    images = torch.randn(count, 1, 16, 16, generator=torch.Generator().manual_seed(count))
+    sizes: list[int] = []
+
+    def doubled(part: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(part))
+        return 2 * part
+
+    assert torch.equal(in_parts(doubled, images), 2 * images)
+    assert max(sizes) <= 8
+    assert sum(sizes) == count
 
 
 def cancel_at(step: int) -> Callable[[Progress], None]:

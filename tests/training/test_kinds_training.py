@@ -13,14 +13,11 @@ import yaml
 from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter
 
-from superres.config import OptimiserConfig, TrainConfig, UpscaleConfig
-from superres.errors import ModelFileError
+from superres.config import TrainConfig, UpscaleConfig
 from superres.inference import upscale
-from superres.modelfile import ModelHeader, load_model_file, save_model_file
-from superres.nets import Architecture, UNet
+from superres.modelfile import load_model_file
 from superres.nets.architecture import PRESETS
 from superres.training import train
-from superres.training.start import start_from
 from superres.volumes import open_volume
 from superres.volumes.hyperstack import save_hyperstack
 
@@ -138,43 +135,3 @@ def test_recipes_that_contradict_themselves_are_refused(changes: dict[str, Any],
     content = {"manifests": ["a.yaml"], "factor": [1, 2, 2], "steps": 1}
     with pytest.raises(ValidationError, match=message):
         TrainConfig.model_validate(content | changes)
-
-
-def test_training_starts_from_a_model(make_kind: Callable[[str], TrainConfig], tmp_path: Path) -> None:
-    """With a learning rate of next to nothing the weights stay what they were; the model file tells of its parent."""
-    config = make_kind("z").model_copy(update={"steps": 1})
-    parent = train(config, tmp_path / "parent").model
-    child = config.model_copy(
-        update={
-            "start": tmp_path / "parent",
-            "seed": 7,
-            "optimiser": OptimiserConfig(learning_rate=1e-12, weight_decay=0),
-        }
-    )
-    files = [load_model_file(parent), load_model_file(train(child, tmp_path / "child").model)]
-    for name, value in files[0].weights.items():
-        np.testing.assert_allclose(files[1].weights[name], value, atol=1e-8)
-    assert files[1].header.lineage == [{"name": "model", "sha256": files[0].sha256}]
-    assert files[1].header.training["config"]["start"] == "parent"
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"factor": (1, 4, 4)}, r"it has factor \[1, 2, 2\], the recipe factor \[1, 4, 4\]"),
-        ({"channels": 2}, r"it has channels 1, the recipe channels 2"),
-        ({"frames": 3, "target": 1}, r"it has frames 1, target 0"),
-        ({"dimensions": 3}, r"it has dimensions 2"),
-    ],
-)
-def test_a_start_of_another_kind_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    thin = {"widths": (8, 12, 16), "blocks": 1, "middle_blocks": 1, "consistency_sigma": 0.0}
-    given = Architecture(**{"factor": (1, 2, 2), "channels": 1} | thin)
-    header = ModelHeader("old", given.to_json(), (1, 2, 2), 1, given.receptive_radii, given.strides, {})
-    weights = {name: value.numpy() for name, value in UNet(given).state_dict().items()}
-    save_model_file(tmp_path / "model.safetensors", header, weights)
-    with pytest.raises(ModelFileError, match=message):
-        start_from(UNet(Architecture(**{"factor": (1, 2, 2), "channels": 1} | thin | changes)), tmp_path)
-    with_head = UNet(Architecture(**{"factor": (1, 2, 2), "channels": 1, "interval": True} | thin))
-    start_from(with_head, tmp_path)
-    np.testing.assert_array_equal(with_head.state_dict()["stem.weight"].numpy(), weights["stem.weight"])
