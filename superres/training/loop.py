@@ -190,6 +190,8 @@ class Training:
                 "out of memory between two steps, where the net is validated or prepared; give a smaller patch.size or "
                 "model.preset"
             ) from None
+        finally:
+            self.material.stop()
 
     def _fit(self, started: float) -> None:
         state, objective = self.state, self._objective()
