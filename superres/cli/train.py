@@ -18,6 +18,7 @@ T = TypeVar("T")
     epilog=examples(
         "superres train pipelines/em_x4.yaml --out runs/em",
         "superres train my.yaml --out runs/my --set model.preset=S",
+        "torchrun --nproc-per-node 2 -m superres train my.yaml --out runs/my",
     )
 )
 def train(
@@ -38,7 +39,8 @@ def train(
         from superres import training
 
         result = training.train(config, out, progress=progress)
-    output.show_training(result, as_json=as_json)
+    if training.is_first():
+        output.show_training(result, as_json=as_json)
 
 
 @app.command(

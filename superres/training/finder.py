@@ -88,13 +88,16 @@ def find_learning_rate(config: TrainConfig, *, steps: int = 100, progress: Progr
     optimiser = make_optimiser(net, config.optimiser, config.layer_rates)
     rates = np.geomspace(_LOWEST, _HIGHEST, steps)
     found: list[float] = []
-    for step, rate in enumerate(rates.tolist()):
-        for group in optimiser.param_groups:
-            group["lr"] = rate * group.get("factor", 1.0)
-        found.append(_relative_loss(net, untrained, material, optimiser, step))
-        progress(Progress("learning rate", step + 1, steps, "steps", f"{rate:.1e}", {"loss": found[-1]}))
-        if not math.isfinite(found[-1]) or found[-1] > 4 * _DIVERGED:
-            break
+    try:
+        for step, rate in enumerate(rates.tolist()):
+            for group in optimiser.param_groups:
+                group["lr"] = rate * group.get("factor", 1.0)
+            found.append(_relative_loss(net, untrained, material, optimiser, step))
+            progress(Progress("learning rate", step + 1, steps, "steps", f"{rate:.1e}", {"loss": found[-1]}))
+            if not math.isfinite(found[-1]) or found[-1] > 4 * _DIVERGED:
+                break
+    finally:
+        material.stop()
     curve = smooth(np.array(found))
     return RateCurve(rates[: len(curve)], curve, propose(rates[: len(curve)], curve))
 

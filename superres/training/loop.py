@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,9 @@ from superres.training.kind import architecture_of, open_split
 from superres.training.material import Material
 from superres.training.memory import is_out_of_memory
 from superres.training.objective import Objective
+from superres.training.processes import ALONE, Processes, processes_of
 from superres.training.record import Record, validate
+from superres.training.result import TrainResult
 from superres.training.run import RunFolder, to_numpy
 from superres.training.snapshots import Snapshots
 from superres.training.start import load_start
@@ -41,32 +42,6 @@ from superres.training.windows import cut, window_of
 _RESERVE = 0.02
 # The interval head learns at every second step: at each one it would take 14 to 23 % of the time of the smallest nets.
 _INTERVAL_EVERY = 2
-
-
-@dataclass(frozen=True, slots=True)
-class TrainResult:
-    """What a training left behind.
-
-    Parameters
-    ----------
-    model, run : Path
-        The model file and the run folder.
-    steps : int
-        Steps of the generator and the critic.
-    seconds : float
-        Time spent, over all sessions of the run.
-    metrics : mapping
-        Validation figures: PSNR of the model and of cubic interpolation, in dB, per acquisition and mean.
-    notes : tuple of str
-        What a person should know: images left out, steps skipped, how a GAN phase ended.
-    """
-
-    model: Path
-    run: Path
-    steps: int
-    seconds: float
-    metrics: Mapping[str, Any]
-    notes: tuple[str, ...]
 
 
 def train(
@@ -93,11 +68,24 @@ def train(
         When `run` holds another training.
     InputError, ConfigError
         When data or settings cannot be used.
+
+    Notes
+    -----
+    Of several processes that torchrun started (`superres.training.processes`) the first one does what is told here.
     """
+    with processes_of(config) as together:
+        result = _train(config, run, progress if together.first else silent, switcher, together)
+        together.wait()
+    return result
+
+
+def _train(
+    config: TrainConfig, run: Path, progress: ProgressCallback, switcher: Switcher | None, together: Processes
+) -> TrainResult:
     started = time.monotonic()
     manifests = load_manifests(config.manifests, config.data_root)
     start = load_start(config)
-    folder = RunFolder(run, config)
+    folder = together.after_the_first(lambda: RunFolder(run, config, writes=together.first))
     if folder.finished:
         header = read_model_header(folder.model)
         refuse_other_start(folder, header.parent, "" if start is None else start.sha256)
@@ -112,10 +100,10 @@ def train(
             "images that are not trained on, and no acquisition has 'split: val'; give some whole specimens or fields "
             "that split, or preset=balanced"
         )
-    training = Training(config, folder, sources, valid, progress, switcher, start)
+    training = Training(config, folder, sources, valid, progress, switcher, start, together)
     training.fit(started)
     metrics: Mapping[str, Any] = {}
-    for path, weights, display in training.models():
+    for path, weights, display in training.models() if together.first else []:
         net = training.state.ema
         net.load_state_dict(weights)
         metrics = validate(net, training.material)
@@ -133,7 +121,8 @@ def train(
             start=start,
         )
         save_model_file(path, header, to_numpy(net.state_dict()))
-    folder.clear_checkpoint()
+    if together.first:
+        folder.clear_checkpoint()
     notes += valid_notes + training.notes()
     return TrainResult(folder.model, run, training.state.step, training.seconds(started), metrics, tuple(notes))
 
@@ -155,6 +144,8 @@ class Training:
         As in `train`.
     start : ModelFile, optional
         The model that it starts from.
+    together : Processes
+        Those that train the net with this one.
     """
 
     def __init__(
@@ -166,7 +157,9 @@ class Training:
         progress: ProgressCallback = silent,
         switcher: Switcher | None = None,
         start: ModelFile | None = None,
+        together: Processes = ALONE,
     ) -> None:
+        self.together = together
         self.config = config
         self.folder = folder
         self.progress = progress
@@ -176,9 +169,9 @@ class Training:
         self.material = Material(config, self.architecture, self.device, sources, valid)
         self.walk = Walk(config.phases, config.optimiser)
         self.record = Record(config, folder, self.material, progress)
-        self.state = State(config, self.architecture, self.material, switcher, start)
+        self.state = State(config, self.architecture, self.material, switcher, start, together)
         self.state.resume(folder)
-        self.snapshots = Snapshots(folder.path, config.snapshots, self.state.step)
+        self.snapshots = Snapshots(folder.path, config.snapshots, self.state.step) if together.first else None
 
     def fit(self, started: float) -> None:
         """Run the steps that are left.
@@ -197,13 +190,16 @@ class Training:
                 "out of memory between two steps, where the net is validated or prepared; give a smaller patch.size or "
                 "model.preset"
             ) from None
+        finally:
+            self.material.stop()
 
     def _fit(self, started: float) -> None:
         state, objective = self.state, self._objective()
         self.record.begin(state.step)
         entered = None
         while (share := self._share(started)) < 1 and not self._turned(share):
-            self.snapshots.take(share, state.step, state.ema)
+            if self.snapshots is not None:
+                self.snapshots.take(share, state.step, state.ema)
             phase = self.walk.at(share)
             if phase is not entered:
                 self.material.enter(phase)
@@ -213,6 +209,8 @@ class Training:
             state.set_rate(rate, momentum)
             terms = self._step(phase, objective)
             state.step += 1
+            if not self.together.first:
+                continue
             self.record.step(state.step, phase, share, self.seconds(started), rate, terms, state.ema)
             if state.step % self.config.checkpoint_every == 0:
                 state.save(self.folder, self.seconds(started))
@@ -223,7 +221,7 @@ class Training:
         while True:
             batch = self._batch(phase)
             try:
-                low, high = self.material.pairs(self.state.step, batch)
+                low, high = map(self.together.part, self.material.pairs(self.state.step, batch))
                 critic = self.state.adversary is not None and (
                     phase.trains == "critic" or (phase.trains == "both" and self.state.adversary.turn() == "critic")
                 )
@@ -288,6 +286,11 @@ class Training:
         return bool(watch.reason)
 
     def _halve(self, batch: int) -> None:
+        if (count := self.together.count) > 1:
+            raise SuperresError(
+                f"out of memory in one of {count} processes with {batch // count} patches in each; give a patch.batch "
+                f"below {batch}, or a smaller patch.size or model.preset"
+            )
         if batch == 1:
             raise SuperresError(
                 f"out of memory with one patch of {self.config.patch.size} voxels; give a smaller patch.size or "
@@ -357,7 +360,7 @@ class Training:
 
     def _share(self, started: float) -> float:
         if self.config.time_budget is not None:
-            return self.seconds(started) / (self.config.time_budget * (1 - _RESERVE))
+            return self.together.same(self.seconds(started)) / (self.config.time_budget * (1 - _RESERVE))
         assert self.config.steps is not None
         return self.state.step / self.config.steps
 
@@ -366,7 +369,9 @@ class Training:
 
     def _objective(self) -> Objective:
         config = self.config
-        features = feature_net(config, self.folder, self.material, self.device, self.progress)
+        features = self.together.after_the_first(
+            lambda: feature_net(config, self.folder, self.material, self.device, self.progress)
+        )
         if features is None:
             return Objective(config, None, 0, self.state.shares)
         side = min(phase.patch or config.patch.size for phase in config.phases if compares_features(phase))

@@ -16,6 +16,7 @@ from superres.degrade.augment import inverted, noise_factors, softened
 from superres.degrade.chain import middle
 from superres.nets import Architecture
 from superres.nets.device import layout
+from superres.training.ahead import Ahead
 from superres.training.kind import as_planes, sampler_of
 
 _VALIDATION_IMAGES = 4  # per acquisition
@@ -55,6 +56,9 @@ class Material:
         self._architecture = architecture
         self._size = config.patch.size
         self._sampler = self._sampler_of(sources, config.augment)
+        self._ahead = Ahead(lambda number, count: self._sampler.draw(number, count))
+        # On the CPU the net computes with all cores, and a draw takes 2 to 3 % of a step of the smallest one.
+        self.draws_ahead = device.type != "cpu"
         self.validation: Batch | None = None
         self.validation_names: list[str] = []
         if valid:
@@ -68,6 +72,7 @@ class Material:
     def enter(self, phase: Phase) -> None:
         """Draw patches of the size of a phase from now on."""
         if (size := phase.patch or self.config.patch.size) != self._size:
+            self.stop()
             self._size = size
             self._sampler = self._sampler_of(self.sources, self.config.augment)
 
@@ -92,7 +97,11 @@ class Material:
         They are (n, images, y, x), or (n, channels, z, y, x) for nets of three dimensions; `high` holds the predicted
         images alone.
         """
-        return self._pairs(self._sampler.draw(step, batch), number=step)
+        return self._pairs(self._ahead.batch(step, batch, foresee=self.draws_ahead), number=step)
+
+    def stop(self) -> None:
+        """Draw nothing ahead any more, until patches of a step are asked for again."""
+        self._ahead.stop()
 
     def validation_pairs(self) -> tuple[Tensor, Tensor]:
         """Return low and high validation crops, degraded the same way every time."""
@@ -101,12 +110,12 @@ class Material:
 
     def sharp(self, number: int) -> Tensor:
         """Return sharp planes, (n, 1, y, x), for the feature network."""
-        batch = self._sampler.draw(_FOR_FEATURES + number, self.config.patch.batch)
+        batch = self._ahead.batch(_FOR_FEATURES + number, self.config.patch.batch, foresee=False)
         return as_planes(self.predicted_of(batch.high * batch.scale + batch.shift), -1).to(self.device)
 
     def domain_batch(self, number: int) -> Batch:
         """Return patches that no step has seen, for measuring where the net is right."""
-        return self._sampler.draw(_FOR_DOMAIN + number, self.config.patch.batch)
+        return self._ahead.batch(_FOR_DOMAIN + number, self.config.patch.batch, foresee=False)
 
     def domain_pairs(self, step: int, batch: Batch, number: int) -> tuple[Tensor, Tensor]:
         """Return low and high of `domain_batch`, as in training."""

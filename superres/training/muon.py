@@ -93,7 +93,7 @@ class MuonAndAdamW:
     ----------
     groups : sequence of mapping
         Groups of parameters as for AdamW. The kernels in each become a group of Muon's with all else that it holds;
-        its ``scale`` is how many times larger its learning rate is than AdamW's.
+        its ``factor`` on the learning rate is as many times larger as Muon's rate is than AdamW's.
     kernels : iterable of Parameter
         Which parameters are Muon's.
     settings : MuonConfig
@@ -111,10 +111,11 @@ class MuonAndAdamW:
     ) -> None:
         chosen = {id(kernel) for kernel in kernels}
         theirs, rest = _parted(groups, chosen)
-        own = {"weight_decay": settings.weight_decay, "scale": settings.learning_rate / adamw["lr"]}
+        larger = settings.learning_rate / adamw["lr"]
+        own = {"weight_decay": settings.weight_decay}
         self._adamw = torch.optim.AdamW(rest, **adamw)
         self._muon = Muon(
-            [group | own for group in theirs],
+            [group | own | {"factor": larger * group.get("factor", 1.0)} for group in theirs],
             lr=settings.learning_rate,
             momentum=adamw["betas"][0],
             weight_decay=settings.weight_decay,

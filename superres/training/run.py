@@ -40,6 +40,8 @@ class RunFolder:
         The folder; made if it does not exist.
     config : TrainConfig
         The training; a folder that holds another one is refused.
+    writes : bool
+        Whether this process writes here; one of several that train together does, the others read.
 
     Raises
     ------
@@ -47,8 +49,9 @@ class RunFolder:
         When the folder holds another training, or files that are not a training's.
     """
 
-    def __init__(self, path: Path, config: TrainConfig) -> None:
+    def __init__(self, path: Path, config: TrainConfig, *, writes: bool = True) -> None:
         self.path = path
+        self._writes = writes
         self.model = path / "model.safetensors"
         self.before_gan = path / "model_before_gan.safetensors"
         self._checkpoint = path / "checkpoint.safetensors"
@@ -62,6 +65,8 @@ class RunFolder:
             )
         if not known.is_file() and path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise OutputExistsError(f"{path}: exists and is not a run folder; give a new or empty folder")
+        if not writes:
+            return
         try:
             (path / "samples").mkdir(parents=True, exist_ok=True)
             if config.snapshots:
@@ -121,12 +126,14 @@ class RunFolder:
     def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return the tensors and state to go on from, and forget figures logged after them."""
         if not self._checkpoint.is_file():
-            self._metrics.unlink(missing_ok=True)
+            if self._writes:
+                self._metrics.unlink(missing_ok=True)
             return None
         with safe_open(self._checkpoint, framework="pt") as file:
             state = json.loads(file.metadata()["state"])
-        kept = [json.dumps(record) + "\n" for record in self.records() if record["step"] <= state["step"]]
-        self._metrics.write_text("".join(kept), encoding="utf-8")
+        if self._writes:
+            kept = [json.dumps(record) + "\n" for record in self.records() if record["step"] <= state["step"]]
+            self._metrics.write_text("".join(kept), encoding="utf-8")
         return load_file(self._checkpoint), state
 
     def clear_checkpoint(self) -> None:
@@ -135,7 +142,8 @@ class RunFolder:
 
     def save_net(self, name: str, net: nn.Module) -> None:
         """Keep a helper network, e.g. the feature network."""
-        replace_file(self.path / f"{name}.safetensors", net.state_dict(), {})
+        if self._writes:
+            replace_file(self.path / f"{name}.safetensors", net.state_dict(), {})
 
     def load_net(self, name: str) -> dict[str, Tensor] | None:
         """Return the weights of a helper network, or None."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -16,9 +16,15 @@ class Shares:
     """Running means of loss terms, and the factors that follow from them.
 
     Everything stays on the device: nothing waits for a figure to arrive on the host.
+
+    Parameters
+    ----------
+    mean : callable, optional
+        The mean of a size over all processes of the training.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, mean: Callable[[Tensor], Tensor] = lambda size: size) -> None:
+        self._mean = mean
         self._sums: dict[str, Tensor] = {}  # term -> (sum, weight) of an exponential average
 
     def total(self, terms: Mapping[str, Tensor], shares: Mapping[str, float]) -> Tensor:
@@ -39,7 +45,7 @@ class Shares:
     def observe(self, terms: Mapping[str, Tensor]) -> None:
         """Take the sizes of this step's terms into account from the next step on."""
         for name, value in terms.items():
-            size = value.detach().float()
+            size = self._mean(value.detach().float())
             sums = self._sums.get(name, torch.zeros(2, device=size.device))
             newer = sums + (torch.stack([size, torch.ones_like(size)]) - sums) / _STEPS
             self._sums[name] = torch.where(torch.isfinite(newer[0]), newer, sums)
@@ -50,11 +56,11 @@ class Shares:
         return torch.where(size > 0, distance / size.clamp_min(1e-30), 0.0)
 
     def _size(self, name: str, now: Tensor) -> Tensor:
-        known = self._sums.get(name)
+        known, size = self._sums.get(name), self._mean(now.detach().float())
         if known is None:
-            return now.detach().float()
+            return size
         # Nothing finite was ever seen where the weight is 0.
-        return torch.where(known[1] > 0, known[0] / known[1].clamp_min(1e-30), now.detach().float())
+        return torch.where(known[1] > 0, known[0] / known[1].clamp_min(1e-30), size)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the state, for a checkpoint."""

@@ -17,6 +17,7 @@ from superres.training.kind import statistics_of
 from superres.training.layers import by_part, learns
 from superres.training.material import Material
 from superres.training.muon import MuonAndAdamW, kernels_of
+from superres.training.processes import ALONE, Processes
 from superres.training.run import RunFolder, optimiser_tensors, restore_optimiser
 from superres.training.shares import Shares
 from superres.training.start import take_weights
@@ -44,6 +45,8 @@ class State:
         Whose turn it is in such a phase; default as the recipe says.
     start : ModelFile, optional
         The model whose weights it starts from.
+    together : Processes
+        Those that train the net with this one.
     """
 
     def __init__(
@@ -53,7 +56,9 @@ class State:
         material: Material,
         switcher: Switcher | None = None,
         start: ModelFile | None = None,
+        together: Processes = ALONE,
     ) -> None:
+        self.together = together
         self.config = config.optimiser
         self.device = choose_device(config.device)
         torch.manual_seed(config.seed)
@@ -67,7 +72,7 @@ class State:
         self._statistics = statistics_of(self.ema, self.net)
         self.head = [] if self.net.interval_head is None else list(self.net.interval_head.parameters())
         self.optimiser = make_optimiser(self.net, config.optimiser, config.layer_rates)
-        self.shares = Shares()
+        self.shares = Shares(together.mean)
         self.step, self.skipped = 0, 0
         self.seconds = 0.0  # of earlier sessions
         self.halvings = 0  # of the batch, for want of memory
@@ -90,16 +95,19 @@ class State:
         self.ema.requires_grad_(False)
 
     def set_rate(self, rate: float, momentum: float) -> None:
-        """Learn with a learning rate, of AdamW's weights and times the factor of each part, and a momentum (beta1)."""
+        """Learn from now on with a learning rate, times the factor of each group, and a momentum (AdamW's beta1)."""
         for group in self.optimiser.param_groups:
-            group["lr"] = rate * group.get("scale", 1.0) * group.get("factor", 1.0)
-            name, value = ("betas", (momentum, self.config.beta2)) if "betas" in group else ("momentum", momentum)
-            group[name] = value
+            group["lr"] = rate * group.get("factor", 1.0)
+            if "betas" in group:
+                group["betas"] = (momentum, self.config.beta2)
+            else:  # Muon's
+                group["momentum"] = momentum
 
     def update(self, loss: Tensor, interval: Tensor | None, phase: Phase) -> None:
         """Do one step of the optimiser; leave it out, and count that, where gradients are not finite."""
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        self.together.average_gradients(self.parameters)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         if not torch.isfinite(norm):
             self.skipped += 1
@@ -118,6 +126,7 @@ class State:
     def _update_head(self, interval: Tensor) -> None:
         """Give the interval head its gradient, clipped on its own: the net is trained as it would be without it."""
         interval.backward()  # type: ignore[no-untyped-call]
+        self.together.average_gradients(self.head)
         if not torch.isfinite(torch.nn.utils.clip_grad_norm_(self.head, self.config.clip)):
             for parameter in self.head:
                 parameter.grad = None

@@ -102,17 +102,17 @@ def test_only_kernels_of_the_body_are_muons() -> None:
     assert sorted(held) == sorted(names.values()), "every parameter once"
     muons = [group for group in optimiser.param_groups if "momentum" in group]
     assert {names[id(p)] for group in muons for p in group["params"]} == chosen
-    assert muons[0]["scale"] * MUON.learning_rate == pytest.approx(MUON.muon.learning_rate)
+    assert muons[0]["factor"] * MUON.learning_rate == pytest.approx(MUON.muon.learning_rate)
 
 
 def test_groups_keep_what_they_hold_beside_their_parameters() -> None:
     one, other = nn.Parameter(torch.ones(2, 3)), nn.Parameter(torch.ones(3))
-    groups = [{"params": [one, other], "name": "late", "weight_decay": 0.5}]
+    groups = [{"params": [one, other], "factor": 0.5, "weight_decay": 0.5}]
     settings = MuonConfig(weight_decay=0.25)
     optimiser = MuonAndAdamW(groups, [one], settings, lr=1e-3, betas=(0.9, 0.99), weight_decay=0.0)
     adamw, muon = optimiser.param_groups
-    assert (adamw["name"], adamw["weight_decay"]) == ("late", 0.5)
-    assert (muon["name"], muon["weight_decay"]) == ("late", 0.25)
+    assert (adamw["factor"], adamw["weight_decay"]) == (0.5, 0.5)
+    assert (muon["factor"], muon["weight_decay"]) == (pytest.approx(0.5 * 20), 0.25)
 
 
 def test_restored_goes_on_as_before() -> None:
