@@ -63,6 +63,7 @@ class State:
         self.step, self.skipped = 0, 0
         self.seconds = 0.0  # of earlier sessions
         self.halvings = 0  # of the batch, for want of memory
+        self.joint = 0  # steps of the generator with a critic
         self.adversary: Adversary | None = None
         self.watch: Watch | None = None
         if any(phase.trains != "generator" for phase in config.phases):
@@ -94,8 +95,11 @@ class State:
         if interval is not None:
             self._update_head(interval)
         self.optimiser.step()
-        # Warm-started, so that a short training does not average over its beginning.
-        decay = min(self.config.ema, (1 + self.step) / (10 + self.step), 1.0 if phase.trains != "both" else _JOINT_EMA)
+        # Warm-started, so that a short training, or a short phase with a critic, does not average over its beginning.
+        joint = phase.trains == "both"
+        done = self.joint if joint else self.step
+        self.joint += joint
+        decay = min(self.config.ema, (1 + done) / (10 + done), _JOINT_EMA if joint else 1.0)
         with torch.no_grad():
             for averaged, current in zip(self.ema.parameters(), self.net.parameters(), strict=True):
                 averaged.lerp_(current, 1 - decay)
@@ -120,6 +124,7 @@ class State:
             "seconds": seconds,
             "skipped": self.skipped,
             "halvings": self.halvings,
+            "joint": self.joint,
         }
         for name, part in (("adversary", self.adversary), ("watch", self.watch)):
             if part is not None:
@@ -138,7 +143,7 @@ class State:
         restore_optimiser(self.optimiser, tensors)
         self.shares.restore(_part(tensors, "share"), self.device)
         self.step, self.seconds, self.skipped = state["step"], state["seconds"], state["skipped"]
-        self.halvings = state["halvings"]
+        self.halvings, self.joint = state["halvings"], state.get("joint", 0)
         if self.adversary is not None and self.watch is not None:
             self.adversary.restore(_part(tensors, "adversary"), state["adversary"])
             self.watch.restore(_part(tensors, "watch"), state["watch"])

@@ -42,6 +42,8 @@ _SPECTRAL_EXCESS = 0.10
 # Of the range from black to white, or of what the model before the phase has: less is not seen.
 _LATTICE = 0.005
 _LATTICE_RISE = 0.5
+# What the spectrum must win for a model to be changed, and marked for display: less is chance.
+_LEAST_GAIN = 0.05
 _BANDS = 4
 
 
@@ -95,9 +97,13 @@ class Figures:
         return found
 
     def better(self, than: Figures, before: Figures) -> bool:
-        """Whether a model may replace another one: nearer to truth's spectrum, and no less consistent than `before`."""
+        """Whether a model may replace another one.
+
+        It must be nearer to truth's spectrum, by a twentieth at least than `before`, and no less consistent than that.
+        """
         consistent = self.consistency <= max(before.consistency, before.truth)
-        return not self.faults(before) and consistent and self.spectral < than.spectral
+        sharper = self.spectral < min(than.spectral, (1 - _LEAST_GAIN) * before.spectral)
+        return not self.faults(before) and consistent and sharper
 
 
 class Watch:

@@ -111,6 +111,7 @@ def test_a_model_less_true_to_the_recording_is_never_kept() -> None:
     assert sharper.better(GOOD, GOOD)
     assert not replace(sharper, consistency=1.0001).better(GOOD, GOOD)
     assert not replace(GOOD, spectral=1.1).better(GOOD, GOOD)
+    assert not replace(GOOD, spectral=0.96).better(GOOD, GOOD), "too little to be marked for display"
 
 
 @settings(max_examples=100, deadline=None)
