@@ -25,6 +25,7 @@ from superres.training.domain import measure_domain
 from superres.training.feature_nets import compares_features, feature_net
 from superres.training.header import make_header
 from superres.training.kind import architecture_of, open_split
+from superres.training.lattice import without_lattice
 from superres.training.material import Material
 from superres.training.memory import is_out_of_memory
 from superres.training.objective import Objective
@@ -247,7 +248,7 @@ class Training:
             pred, *half_widths = state.net.with_interval(low) if due else (state.net(low),)
         opinion = None
         if phase.trains == "both" and state.adversary is not None:
-            opinion = state.adversary.opinion(*self._windows(pred, high, state.net.interpolate(low)))
+            opinion = state.adversary.opinion(*self._shown(pred, high, low))
         terms = objective.terms(phase, state.step, pred, high, adversarial=opinion)
         interval = losses.interval(high, pred, half_widths[0], half_widths[1]) if half_widths else None
         state.update(terms["loss"], interval, phase)
@@ -265,11 +266,12 @@ class Training:
         assert self.state.adversary is not None
         if self.material.recorded:
             high = self.state.net.follow(high, low)
-        return self.state.adversary.learn(*self._windows(self._imagined(low), high, self.state.net.interpolate(low)))
+        return self.state.adversary.learn(*self._shown(self._imagined(low), high, low))
 
-    def _windows(self, *images: Tensor) -> list[Tensor]:
-        """Return what the critic sees of images."""
+    def _shown(self, pred: Tensor, high: Tensor, low: Tensor) -> list[Tensor]:
+        """Return what the critic sees: windows of the prediction, less its lattice, of truth, and of interpolation."""
         assert self.state.adversary is not None
+        images = (without_lattice(pred, high, self.config.factor[1:]), high, self.state.net.interpolate(low))
         place = (self.config.seed, self.state.step)
         return [cut(image, self.state.adversary.window, place) for image in images]
 

@@ -76,6 +76,7 @@ class State:
         self.step, self.skipped = 0, 0
         self.seconds = 0.0  # of earlier sessions
         self.halvings = 0  # of the batch, for want of memory
+        self.joint = 0  # steps of the generator with a critic
         self.adversary: Adversary | None = None
         self.watch: Watch | None = None
         if any(phase.trains != "generator" for phase in config.phases):
@@ -115,8 +116,11 @@ class State:
         if interval is not None:
             self._update_head(interval)
         self.optimiser.step()
-        # Warm-started, so that a short training does not average over its beginning.
-        decay = min(self.config.ema, (1 + self.step) / (10 + self.step), 1.0 if phase.trains != "both" else _JOINT_EMA)
+        # Warm-started, so that a short training, or a short phase with a critic, does not average over its beginning.
+        joint = phase.trains == "both"
+        done = self.joint if joint else self.step
+        self.joint += joint
+        decay = min(self.config.ema, (1 + done) / (10 + done), _JOINT_EMA if joint else 1.0)
         with torch.no_grad():
             for averaged, current in zip(self.ema.parameters(), self.net.parameters(), strict=True):
                 averaged.lerp_(current, 1 - decay)
@@ -143,6 +147,7 @@ class State:
             "skipped": self.skipped,
             "halvings": self.halvings,
             "start": self.start,
+            "joint": self.joint,
         }
         for name, part in (("adversary", self.adversary), ("watch", self.watch)):
             if part is not None:
@@ -168,7 +173,7 @@ class State:
         restore_optimiser(self.optimiser, tensors)
         self.shares.restore(_part(tensors, "share"), self.device)
         self.step, self.seconds, self.skipped = state["step"], state["seconds"], state["skipped"]
-        self.halvings = state["halvings"]
+        self.halvings, self.joint = state["halvings"], state.get("joint", 0)
         if self.adversary is not None and self.watch is not None:
             self.adversary.restore(_part(tensors, "adversary"), state["adversary"])
             self.watch.restore(_part(tensors, "watch"), state["watch"])

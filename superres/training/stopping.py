@@ -27,6 +27,7 @@ from superres.degrade.moments import moments
 from superres.degrade.noise_line import LEAST_VARIANCE
 from superres.nets import resample
 from superres.training.kind import as_planes
+from superres.training.lattice import lattice_of, without_lattice
 from superres.training.material import Material
 from superres.training.memory import in_parts
 
@@ -38,6 +39,11 @@ _PSNR_DROP = 0.5
 _SSIM_DROP = 0.015
 _CONSISTENCY_RISE = 0.05
 _SPECTRAL_EXCESS = 0.10
+# Of the range from black to white, or of what the model before the phase has: less is not seen.
+_LATTICE = 0.005
+_LATTICE_RISE = 0.5
+# What the spectrum must win for a model to be changed, and marked for display: less is chance.
+_LEAST_GAIN = 0.05
 _BANDS = 4
 
 
@@ -58,9 +64,13 @@ class Figures:
         Largest ratio of the prediction's power to truth's in four bands above the low image's Nyquist frequency, minus
         1: positive where there is more fine detail than in truth.
     spectral : float
-        Mean absolute logarithm of these ratios: 0 where there is as much fine detail as in truth.
+        Mean absolute logarithm of these ratios: 0 where there is as much fine detail as in truth. The lattice does not
+        count as detail.
     truth : float
         What `consistency` is of truth itself, which is the work of noise; 0 where no degradation is known.
+    lattice : float
+        Standard deviation of the pattern that repeats with every low voxel (`superres.training.lattice`), normalised
+        intensity.
     """
 
     psnr: float
@@ -69,6 +79,7 @@ class Figures:
     excess: float
     spectral: float
     truth: float = 0.0
+    lattice: float = 0.0
 
     def faults(self, before: Figures) -> list[str]:
         """Return in words what is too much worse than before the phase; empty where nothing is."""
@@ -81,12 +92,18 @@ class Figures:
             found.append(f"deviation from the recording rose from {before.consistency:.4f} to {self.consistency:.4f}")
         if self.excess > max(_SPECTRAL_EXCESS, before.excess + _SPECTRAL_EXCESS):
             found.append(f"fine detail has {1 + self.excess:.0%} of truth's power in one band")
+        if self.lattice > max(_LATTICE, before.lattice * (1 + _LATTICE_RISE)):
+            found.append(f"a lattice of the low grid rose from {before.lattice:.2%} to {self.lattice:.2%} of the range")
         return found
 
     def better(self, than: Figures, before: Figures) -> bool:
-        """Whether a model may replace another one: nearer to truth's spectrum, and no less consistent than `before`."""
+        """Whether a model may replace another one.
+
+        It must be nearer to truth's spectrum, by a twentieth at least than `before`, and no less consistent than that.
+        """
         consistent = self.consistency <= max(before.consistency, before.truth)
-        return not self.faults(before) and consistent and self.spectral < than.spectral
+        sharper = self.spectral < min(than.spectral, (1 - _LEAST_GAIN) * before.spectral)
+        return not self.faults(before) and consistent and sharper
 
 
 class Watch:
@@ -176,7 +193,8 @@ def measure(net: torch.nn.Module, material: Material) -> Figures:
     pred = in_parts(net, low)
     psnr = -10 * torch.log10(((pred - high) ** 2).mean(dim=(1, 2, 3)).clamp_min(1e-12))
     planes, truth = as_planes(pred, -1), as_planes(high, -1)
-    ratios = band_ratios(planes, truth, material.config.factor[1:])
+    factor = material.config.factor[1:]
+    ratios = band_ratios(without_lattice(planes, truth, factor), truth, factor)
     logs = np.log(ratios)
     return Figures(
         psnr=float(psnr.mean()),
@@ -185,6 +203,7 @@ def measure(net: torch.nn.Module, material: Material) -> Figures:
         truth=_consistency(high, low, material) if material.config.degrade else 0.0,
         excess=float(np.exp(logs.max()) - 1),
         spectral=float(np.abs(logs).mean()),
+        lattice=float(lattice_of(pred, high, factor).pow(2).mean().sqrt()),
     )
 
 

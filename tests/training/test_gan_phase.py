@@ -97,6 +97,7 @@ GOOD = Figures(psnr=30.0, ssim=0.9, consistency=1.0, excess=-0.5, spectral=1.0)
         ({"ssim": 0.88}, "SSIM fell"),
         ({"consistency": 1.06}, "deviation from the recording rose"),
         ({"excess": 0.2}, "fine detail has 120%"),
+        ({"lattice": 0.006}, "a lattice of the low grid rose from 0.00% to 0.60% of the range"),
     ],
 )
 def test_each_figure_stops_the_phase(change: dict[str, float], says: str) -> None:
@@ -110,6 +111,7 @@ def test_a_model_less_true_to_the_recording_is_never_kept() -> None:
     assert sharper.better(GOOD, GOOD)
     assert not replace(sharper, consistency=1.0001).better(GOOD, GOOD)
     assert not replace(GOOD, spectral=1.1).better(GOOD, GOOD)
+    assert not replace(GOOD, spectral=0.96).better(GOOD, GOOD), "too little to be marked for display"
 
 
 @settings(max_examples=100, deadline=None)
