@@ -237,6 +237,14 @@ def show_training(result: TrainResult, *, as_json: bool) -> None:
     show_facts("Trained", facts)
 
 
+def show_proposed(recipe: Path | None, told: Mapping[str, Any], *, as_json: bool) -> None:
+    """Say where a recipe was written, and that nothing was trained."""
+    if as_json:
+        print_json(told)
+    else:
+        show_note(f"Nothing was trained: look at {recipe}, then run the same command without --dry-run.")
+
+
 def show_rates(curve: RateCurve, page: Path, *, as_json: bool) -> None:
     """Print the learning rate that is proposed, and what to type."""
     if as_json:
