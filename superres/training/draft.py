@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,8 @@ class Draft:
     @property
     def config(self) -> TrainConfig:
         """The training as it stands, given settings included."""
-        return load_config(TrainConfig, None, self._overrides, **self._content)
+        # A copy, since what is given is written into it.
+        return load_config(TrainConfig, None, self._overrides, **copy.deepcopy(self._content))
 
     @property
     def planes_apart(self) -> bool:
@@ -157,8 +159,16 @@ class Draft:
                     found.append(Choice(key, content[key], reasons.get(key, "")))
                 continue
             value = _with_given(content.get(key), plain.get(key), given.get(key))
-            found.append(Choice(key, value, _GIVEN))
+            found.append(Choice(key, value, "\n".join([_GIVEN, *self._kept_reasons(key, value)])))
         return tuple(found)
+
+    def _kept_reasons(self, key: str, value: Any) -> list[str]:
+        """Return the reasons for those parts of a group that were not given."""
+        mine = self._content.get(key)
+        if not isinstance(mine, dict):
+            return []
+        same = [part for part in mine if isinstance(value, dict) and value.get(part) == mine[part]]
+        return [line for line in self._reasons.get(key, "").splitlines() if line.split(":")[0] in same]
 
 
 def _with_given(mine: Any, plain: Any, given: Any) -> Any:

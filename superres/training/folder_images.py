@@ -9,15 +9,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from superres.config import IntensityRule
 from superres.datasets.fingerprint import ImageFacts, measure_image
 from superres.datasets.folder_manifest import Listed, unique_ids
-from superres.errors import InputError, SuperresError
+from superres.errors import InputError, MissingFileError, SuperresError
 from superres.progress import Progress, ProgressCallback, silent
 from superres.training.choices import too_small
-from superres.volumes import open_volume
+from superres.volumes import Volume, open_volume
 from superres.volumes.collection import Found, find_acquisitions
 from superres.volumes.opening import is_pattern, is_url, split_part
 
@@ -108,37 +107,52 @@ def look_at(
         When there is no image to learn from; the message names what was found.
     """
     root = root_of(given)
-    images: list[UsableImage] = []
-    volumes: list[Any] = []
+    opened: list[tuple[UsableImage, Volume]] = []
     left_out: list[str] = []
     for found in find_acquisitions(given, leave_out=leave_out, progress=progress):
         one = _opened(found, axes)
         reason = one.error or _unfit(one, root, factor)
-        if reason or one.volume is None:
-            left_out.append(f"{one.path}: {(reason or '').removeprefix(f'{one.path}: ')}")
-            continue
-        images.append(_usable(one, root, axes if found.volume is None else None))
-        volumes.append(one.volume)
-    facts: dict[int, ImageFacts] = {}
-    chosen = _spread(len(images), _MOST_MEASURED)
-    for number, index in enumerate(chosen):
-        progress(Progress("look", number, len(chosen), "images", images[index].name))
-        try:
-            measured = measure_image(volumes[index], factor, rule)
-        except SuperresError as error:
-            left_out.append(str(error))
-            images[index] = replace(images[index], name="")
-            continue
-        if not measured.channels:
-            left_out += measured.without_structure
-            images[index] = replace(images[index], name="")
-            continue
-        facts[index] = measured
-    progress(Progress("look", len(chosen), len(chosen), "images"))
-    kept = tuple(image for image in images if image.name)
+        if one.volume is None or reason:
+            left_out.append(_line(one.path, found.error or reason))  # an image that cannot be opened with axes either
+        else:
+            opened.append((_usable(one, root, axes if found.volume is None else None), one.volume))
+    facts, unusable, reasons = _measured(opened, factor, rule, progress)
+    left_out += reasons
     if not facts:
         raise InputError(_nothing(given, left_out))
-    return FolderImages(root, kept, tuple(facts.values()), tuple(left_out))
+    images = tuple(image for image, _ in opened if image not in unusable)
+    return FolderImages(root, images, tuple(facts), tuple(left_out))
+
+
+def _measured(
+    opened: Sequence[tuple[UsableImage, Volume]], factor: Triple, rule: IntensityRule, progress: ProgressCallback
+) -> tuple[list[ImageFacts], list[UsableImage], list[str]]:
+    """Measure images; return what they are like, which of them cannot be used, and why."""
+    facts: list[ImageFacts] = []
+    unusable: list[UsableImage] = []
+    reasons: list[str] = []
+    chosen = _spread(len(opened), _MOST_MEASURED)
+    for number, index in enumerate(chosen):
+        image, volume = opened[index]
+        progress(Progress("look", number, len(chosen), "images", image.name))
+        try:
+            found = measure_image(volume, factor, rule)
+        except SuperresError as error:
+            unusable.append(image)
+            reasons.append(str(error))
+            continue
+        if found.channels:
+            facts.append(found)
+        else:
+            unusable.append(image)
+            reasons += found.without_structure
+    progress(Progress("look", len(chosen), len(chosen), "images"))
+    return facts, unusable, reasons
+
+
+def _line(path: str, reason: str) -> str:
+    """Write why an image is left out; what other commands take as a setting is an option here."""
+    return f"{path}: {reason.removeprefix(f'{path}: ').replace('--set axes=', '--axes ')}"
 
 
 def root_of(given: Sequence[str | Path]) -> Path:
@@ -146,6 +160,8 @@ def root_of(given: Sequence[str | Path]) -> Path:
 
     Raises
     ------
+    MissingFileError
+        When something is not there.
     InputError
         When a URL was given.
     """
@@ -155,6 +171,8 @@ def root_of(given: Sequence[str | Path]) -> Path:
         if is_url(address):
             raise InputError(f"{one}: images to train on are read again and again; copy them to this machine first")
         path = Path(os.path.abspath(address))  # noqa: PTH100 (no link followed)
+        if not os.path.lexists(path) and not is_pattern(address):
+            raise MissingFileError(f"{one}: no such file or folder; check the path")
         while is_pattern(str(path)):
             path = path.parent
         places.append(path if path.is_dir() and path.suffix != ".zarr" else path.parent)

@@ -23,8 +23,9 @@ from superres.training.memory import is_out_of_memory
 from superres.training.state import State
 
 _SECONDS, _STEPS = 4.0, 6
-# What backward takes beside what forward keeps for it: gradients on the way, and the room that convolutions work in.
-_BACKWARD = 1.5
+# What a step takes beside what forward keeps of it: gradients on the way, the room that convolutions work in, the
+# patches themselves. Measured on a CPU: 140 MB where 25 MB are kept.
+_BACKWARD = 4.5
 # Weights, gradients, two moments of the optimiser and the averaged weights.
 _COPIES = 5
 _FALLBACK_FREE = 4e9
