@@ -93,7 +93,7 @@ def write_folder_manifest(
     name : str
         Of the data set.
     progress : callable, optional
-        Gets events of the stage ``"checksum"``, in images.
+        Gets events of the stages ``"checksum"``, in images, and ``"compare"``, in splits.
 
     Raises
     ------
@@ -109,6 +109,7 @@ def write_folder_manifest(
     excluded: dict[str, str] = {}
     while True:
         kept = [image.id for image in reversed(images) if image.id not in excluded][:wanted]
+        progress(Progress("compare", len(excluded), len(excluded) + 1, "splits"))
         manifest = _written(path, root, entries, kept, name)
         if not kept or isinstance(manifest, Manifest):
             break
@@ -116,6 +117,7 @@ def write_folder_manifest(
         excluded[twin] = other
         if len(excluded) >= _MOST_ATTEMPTS:
             wanted = 0
+    progress(Progress("compare", len(excluded) + 1, len(excluded) + 1, "splits"))
     if not isinstance(manifest, Manifest):  # all in one split: nothing can be said against it
         raise manifest
     return FolderManifest(manifest, tuple(_notes(len(images), len(kept), excluded)))

@@ -15,7 +15,7 @@ from superres.degrade.block import degrade_block, write_text
 from superres.degrade.fitting import Outcome, fit_degradation
 from superres.degrade.recordings import FitConfig
 from superres.errors import ConfigError, OutputExistsError
-from superres.progress import ProgressCallback, silent
+from superres.progress import Progress, ProgressCallback, silent
 from superres.training import choices as rules
 from superres.training.choices import Choice
 from superres.training.draft import Draft, Probe
@@ -137,7 +137,9 @@ def _written(
     acquisitions, voxels, told = listed(looked.images, planes_apart=draft.planes_apart)
     written = write_folder_manifest(out / MANIFEST, looked.root, acquisitions, name=name, progress=progress)
     train, val = (written.manifest.of_split(split) for split in ("train", "val"))
+    progress(Progress("try", 0, 1, "steps", "a few steps, to measure time and memory"))
     seconds = draft.measure(train, sum(voxels[one.id] for one in train), probe)
+    progress(Progress("try", 1, 1, "steps"))
     choices = draft.choices(len(train), len(val))
     write_recipe(out / RECIPE, recipe_text(choices, _head(looked, out)))
     return Proposal(
