@@ -19,6 +19,14 @@ class InputError(SuperresError, ValueError):
     """An image, volume or manifest cannot be used as it is."""
 
 
+class DuplicateError(InputError):
+    """One image stands in two splits; `acquisitions` are the ids of the two that hold it."""
+
+    def __init__(self, message: str, *acquisitions: str) -> None:
+        super().__init__(message)
+        self.acquisitions = acquisitions
+
+
 class MissingFileError(InputError, FileNotFoundError):
     """A file or folder that was named does not exist."""
 

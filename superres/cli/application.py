@@ -16,7 +16,7 @@ import typer
 from superres.cli import evaluation_output, output
 from superres.cli.output import ERR
 from superres.cli.progress import ProgressDisplay
-from superres.errors import SuperresError
+from superres.errors import ConfigError, SuperresError
 
 if TYPE_CHECKING:
     pass
@@ -49,6 +49,27 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on
 def examples(*lines: str) -> str:
     """Return what stands below the help of a command."""
     return "[bold]Examples[/]\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def triple_of(factor: str) -> tuple[int, int, int]:
+    """Read a factor: one number along Y and X, or three along Z, Y and X.
+
+    Raises
+    ------
+    ConfigError
+        When it is something else.
+    """
+    try:
+        numbers = [int(part) for part in factor.strip("[]() ").split(",")]
+    except ValueError:
+        numbers = []
+    numbers = [1, *numbers, *numbers] if len(numbers) == 1 else numbers
+    if len(numbers) != 3 or min(numbers) < 1 or max(numbers) > 16:
+        raise ConfigError(
+            f"--factor {factor}: expected whole numbers from 1 to 16, one along Y and X or three along Z, Y, X, for "
+            "example --factor 4 or --factor 1,4,4"
+        )
+    return numbers[0], numbers[1], numbers[2]
 
 
 @contextmanager

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from superres.cli import output
-from superres.cli.application import STARTS_ANEW, AsJson, Overrides, app, examples, job
-from superres.errors import ConfigError
+from superres.cli.application import STARTS_ANEW, AsJson, Overrides, app, examples, job, triple_of
 
 if TYPE_CHECKING:
     from superres.degrade.fitting import Outcome
@@ -61,25 +60,13 @@ def fit(
         from superres.degrade.recordings import FitConfig
         from superres.evaluation.realism import realism_page
 
-        triple = _triple(factor)
+        triple = None if factor is None else triple_of(factor)
         config = load_config(FitConfig, None, overrides or (), factor=triple, paired=paired or None)
         picture = out.with_suffix(".html")
         outcome = fit_degradation(sharp, recorded, config, progress=progress)
         write_text(out, degrade_block(outcome), overwrite=config.overwrite)
         write_text(picture, realism_page(outcome), overwrite=config.overwrite)
     _show(outcome, out, picture, as_json=as_json)
-
-
-def _triple(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    try:
-        numbers = tuple(int(part) for part in text.strip("[]() ").split(","))
-    except ValueError:
-        numbers = ()
-    if len(numbers) != 3:
-        raise ConfigError(f"--factor {text}: expected three whole numbers, Z,Y,X, for example --factor 1,4,4")
-    return numbers
 
 
 def _show(outcome: Outcome, out: Path, picture: Path, *, as_json: bool) -> None:

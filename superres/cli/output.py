@@ -23,7 +23,8 @@ from superres.cli.progress import figure_text
 if TYPE_CHECKING:
     from superres.inference import UpscaleSummary
     from superres.modelfile import ModelFile
-    from superres.training import RateCurve, TrainResult
+    from superres.training import TrainResult
+    from superres.training.finder import RateCurve
 
 OUT = Console()
 ERR = Console(stderr=True)
@@ -251,6 +252,14 @@ def show_training(result: TrainResult, *, as_json: bool) -> None:
         "notes": "\n".join(result.notes),
     }
     show_facts("Trained", facts)
+
+
+def show_proposed(recipe: Path | None, told: Mapping[str, Any], *, as_json: bool) -> None:
+    """Say where a recipe was written, and that nothing was trained."""
+    if as_json:
+        print_json(told)
+    else:
+        show_note(f"Nothing was trained: look at {recipe}, then run the same command without --dry-run.")
 
 
 def show_rates(curve: RateCurve, page: Path, *, as_json: bool) -> None:

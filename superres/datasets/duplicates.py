@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from superres.datasets.acquisition import Acquisition, Manifest
 from superres.datasets.overlaps import Thumbnail, find_overlap, thumbnail
-from superres.errors import InputError
+from superres.errors import DuplicateError
 
 # Differences of neighbouring pixels at that many places stand for a plane.
 _SAMPLES = 4096
@@ -36,11 +36,23 @@ _PER_SPLIT = 400
 
 
 @dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an image stands; as text, what is told of it."""
+
+    acquisition: Acquisition
+    file: Path
+    manifest: Manifest
+
+    def __str__(self) -> str:
+        return f"{self.file} ({self.acquisition.split}, {self.acquisition.id} in {self.manifest.path})"
+
+
+@dataclass(frozen=True, slots=True)
 class _Plane:
     """What is kept of one YX plane to recognise it, and where it is from."""
 
     split: str
-    place: str
+    place: _Place
     exact: str
     sketch: NDArray[np.float32] | None
 
@@ -50,7 +62,7 @@ class _Picture:
     """A reduced plane, and where it is from."""
 
     split: str
-    place: str
+    place: _Place
     thumbnail: Thumbnail
 
 
@@ -59,13 +71,13 @@ def refuse_same_files(*manifests: Manifest) -> None:
 
     Raises
     ------
-    InputError
+    DuplicateError
         Naming both places.
     """
-    seen: dict[object, tuple[str, str]] = {}
+    seen: dict[object, tuple[str, _Place]] = {}
     for manifest in manifests:
         for acquisition, file, digest in manifest.files:
-            place = _place(acquisition, file, manifest)
+            place = _Place(acquisition, file, manifest)
             for key, what in (
                 (Path(os.path.abspath(file)), "the same file"),  # noqa: PTH100 (no link followed, no file touched)
                 (digest, "files with the same SHA-256"),
@@ -74,7 +86,7 @@ def refuse_same_files(*manifests: Manifest) -> None:
                     continue  # no checksum is known
                 split, other = seen.setdefault(key, (acquisition.split, place))
                 if split != acquisition.split:
-                    raise InputError(_message(what, other, place))
+                    raise _duplicate(what, other, place)
 
 
 def refuse_duplicates(*manifests: Manifest, max_voxels: int = 2**27) -> tuple[Path, ...]:
@@ -94,7 +106,7 @@ def refuse_duplicates(*manifests: Manifest, max_voxels: int = 2**27) -> tuple[Pa
 
     Raises
     ------
-    InputError
+    DuplicateError
         Naming both places.
     """
     refuse_same_files(*manifests)
@@ -114,7 +126,7 @@ def refuse_duplicates(*manifests: Manifest, max_voxels: int = 2**27) -> tuple[Pa
             if values is None:
                 too_large.append(file)
                 continue
-            place = _place(acquisition, file, manifest)
+            place = _Place(acquisition, file, manifest)
             planes[values.shape[-2:]] += _planes(values, acquisition.split, place)
             pictures += _pictures(values, acquisition.split, place)
     for alike in planes.values():
@@ -124,14 +136,12 @@ def refuse_duplicates(*manifests: Manifest, max_voxels: int = 2**27) -> tuple[Pa
     return tuple(too_large)
 
 
-def _place(acquisition: Acquisition, file: Path, manifest: Manifest) -> str:
-    return f"{file} ({acquisition.split}, {acquisition.id} in {manifest.path})"
-
-
-def _message(what: str, first: str, second: str) -> str:
-    return (
+def _duplicate(what: str, first: _Place, second: _Place) -> DuplicateError:
+    return DuplicateError(
         f"{what} in two splits: {first} and {second}; expected every image in one split only: remove one of the two "
-        "entries, or put both into the same split"
+        "entries, or put both into the same split",
+        first.acquisition.id,
+        second.acquisition.id,
     )
 
 
@@ -152,7 +162,7 @@ def _read(path: Path, axes: str | None, max_voxels: int) -> NDArray[Any] | None:
     )
 
 
-def _planes(values: NDArray[Any], split: str, place: str) -> Iterator[_Plane]:
+def _planes(values: NDArray[Any], split: str, place: _Place) -> Iterator[_Plane]:
     for plane in values.reshape(-1, *values.shape[-2:]):
         if plane.size and np.all(plane == plane.flat[0]):
             continue  # an empty plane is like every other empty plane, and teaches nothing
@@ -160,7 +170,7 @@ def _planes(values: NDArray[Any], split: str, place: str) -> Iterator[_Plane]:
         yield _Plane(split, place, exact, _sketch(plane))
 
 
-def _pictures(values: NDArray[Any], split: str, place: str) -> Iterator[_Picture]:
+def _pictures(values: NDArray[Any], split: str, place: _Place) -> Iterator[_Picture]:
     planes = values.reshape(-1, *values.shape[-2:])
     for i in _spread(len(planes), _PER_FILE):
         found = thumbnail(planes[i])
@@ -188,7 +198,7 @@ def _refuse_overlapping(pictures: list[_Picture]) -> None:
                 f"images of one field, which share {100 * found.share:.0f} % of the smaller one (the second {how}moved "
                 f"by Y {y:+d}, X {x:+d} pixels; correlation {found.correlation:.2f})"
             )
-            raise InputError(_message(what, left[found.first].place, right[found.second].place))
+            raise _duplicate(what, left[found.first].place, right[found.second].place)
 
 
 def _sketch(plane: NDArray[Any]) -> NDArray[np.float32] | None:
@@ -216,7 +226,7 @@ def _refuse_equal(planes: list[_Plane]) -> None:
     for plane in planes:
         first = seen.setdefault(plane.exact, plane)
         if first.split != plane.split:
-            raise InputError(_message("the same pixels", first.place, plane.place))
+            raise _duplicate("the same pixels", first.place, plane.place)
 
 
 def _refuse_similar(planes: list[_Plane]) -> None:
@@ -228,7 +238,7 @@ def _refuse_similar(planes: list[_Plane]) -> None:
         i, j = np.unravel_index(int(likeness.argmax()), likeness.shape)
         if likeness[i, j] > _SAME:
             what = "the same image (up to gain, offset and rounding)"
-            raise InputError(_message(what, left[i].place, right[j].place))
+            raise _duplicate(what, left[i].place, right[j].place)
 
 
 def _sketches(planes: list[_Plane]) -> NDArray[np.float32]:

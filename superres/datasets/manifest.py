@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from superres.datasets.acquisition import Acquisition, Manifest
-from superres.datasets.checksum import file_sha256
+from superres.datasets.checksum import image_files, image_sha256
 from superres.datasets.duplicates import refuse_duplicates, refuse_same_files
 from superres.datasets.manifest_format import AcquisitionEntry, ManifestEntry
 from superres.datasets.manifest_reading import read_entry
@@ -151,7 +151,7 @@ def _require_unique_ids(manifest: Manifest) -> None:
 
 
 def _require_files(manifest: Manifest, root: DataRoot) -> None:
-    missing = [(acquisition.id, file) for acquisition, file, _ in manifest.files if not file.is_file()]
+    missing = [(acquisition.id, file) for acquisition, file, _ in manifest.files if not image_files(file)]
     if not missing:
         return
     name, file = missing[0]
@@ -164,7 +164,7 @@ def _require_files(manifest: Manifest, root: DataRoot) -> None:
 
 def _require_hashes(manifest: Manifest) -> None:
     for acquisition, file, expected in manifest.files:
-        found = file_sha256(file)
+        found = image_sha256(file)
         if not expected:
             raise InputError(
                 f"{file}: {manifest.path} gives no SHA-256 for it ({acquisition.id}), so that nobody could tell later "

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from superres.datasets.acquisition import Manifest
-from superres.datasets.checksum import file_sha256
+from superres.datasets.checksum import image_files, image_sha256
 from superres.datasets.duplicates import refuse_duplicates
 from superres.datasets.manifest import as_manifest, find_data_root, nothing_listed
 from superres.datasets.manifest_format import AcquisitionEntry, FileEntry, ManifestEntry
@@ -90,11 +90,12 @@ def check_manifest(
 def _check_file(item: AcquisitionEntry, file: FileEntry, role: str, root: Path) -> CheckedFile:
     checked = CheckedFile(item.id, item.split, role, file.file)
     path = root / file.file
-    if not path.is_file():
+    files = image_files(path)
+    if not files:
         return replace(checked, problems=("missing",))
-    size = path.stat().st_size
+    size = sum(one.stat().st_size for one in files)
     try:
-        found = file_sha256(path)
+        found = image_sha256(path)
     except OSError as error:
         return replace(checked, bytes=size, problems=(f"cannot be read: {error.strerror}",))
     checked = replace(checked, bytes=size, sha256=found)

@@ -19,10 +19,12 @@
         voxel_size: [null, 0.07, 0.07]   # ZYX in micrometre; null where unknown
         grey_range: [0, 255]    # black and white; left out where they are to be measured
 
-All other keys may be left out. They say more of the set (``url``, ``doi``, ``cite``, ``version``, ``published``,
-``instrument``, ``datasheet``), of its files (``bytes``), where to fetch them from (``url``, or ``archive`` and
-``member`` of one of the ``archives``), and what is not known (``unknown``), how the files are to be read (``reading``)
-and why nothing may be trained on them (``evaluation_only``).
+A file may also be a Zarr folder, a pattern (``brain_3/z*.tif``, one stack) or one image of several (``cells.lif::2``);
+the checksum of several files is that of ``superres.datasets.checksum.image_sha256``. All other keys may be left out.
+They say more of the set (``url``, ``doi``, ``cite``, ``version``, ``published``, ``instrument``, ``datasheet``), of its
+files (``bytes``), where to fetch them from (``url``, or ``archive`` and ``member`` of one of the ``archives``), and
+what is not known (``unknown``), how the files are to be read (``reading``) and why nothing may be trained on them
+(``evaluation_only``).
 
 Checked strictly, and every fault is named on a line of its own by `superres.datasets.manifest_reading`.
 """

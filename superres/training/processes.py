@@ -119,6 +119,18 @@ def is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def refuse_several(instead: str) -> None:
+    """Refuse what one process alone must do.
+
+    Raises
+    ------
+    ConfigError
+        Where torchrun started several; `instead` says what to type before.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(f"several processes would all write the recipe; {instead}")
+
+
 def check_recipe(config: TrainConfig, count: int) -> None:
     """Refuse a recipe that several processes cannot follow as one would.
 

@@ -3,6 +3,7 @@
 ::
 
     config.yaml             everything that decides the training
+    recipe.yaml             with manifest.yaml and microscope.yaml: what was written for images (`training.configure`)
     metrics.jsonl           one line of figures every few steps
     samples/step_000200.png low, interpolation, prediction and truth side by side
     feature_net.safetensors the feature network, trained once
@@ -29,6 +30,10 @@ from torch import Tensor, nn
 from superres.config import TrainConfig, dump_config
 from superres.errors import OutputExistsError, OutputWriteError
 from superres.training.muon import MuonAndAdamW
+
+RECIPE, MANIFEST, MICROSCOPE = "recipe.yaml", "manifest.yaml", "microscope.yaml"
+_BEFORE = {RECIPE, MANIFEST, MICROSCOPE, "microscope.html"}
+"""What may lie in a run folder before a training begins."""
 
 
 class RunFolder:
@@ -63,7 +68,7 @@ class RunFolder:
                 f"{path}: holds the training of other settings (see {known}); give another run folder, "
                 "or remove this one"
             )
-        if not known.is_file() and path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if not known.is_file() and path.exists() and not (path.is_dir() and _names(path) <= _BEFORE):
             raise OutputExistsError(f"{path}: exists and is not a run folder; give a new or empty folder")
         if not writes:
             return
@@ -149,6 +154,10 @@ class RunFolder:
         """Return the weights of a helper network, or None."""
         path = self.path / f"{name}.safetensors"
         return load_file(path) if path.is_file() else None
+
+
+def _names(folder: Path) -> set[str]:
+    return {item.name for item in folder.iterdir()}
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer | MuonAndAdamW) -> dict[str, Tensor]:

@@ -147,7 +147,7 @@ def _expand(given: str, leave_out: Sequence[Path]) -> Iterator[tuple[str, str]]:
             (str(path), path.relative_to(address).parent.joinpath(_stem(path.name)).as_posix()) for path in paths
         )
     elif part is None and not is_url(address) and not os.path.lexists(address) and is_pattern(address):
-        paths = sorted(_matches(address), key=_natural)
+        paths = sorted(matches(address), key=_natural)
         if not paths:
             raise MissingFileError(f"{address}: no file matches this pattern; check the folder and the pattern")
         for path in paths:
@@ -217,7 +217,8 @@ def _is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES)
 
 
-def _matches(pattern: str) -> list[Path]:
+def matches(pattern: str) -> list[Path]:
+    """Return what a pattern matches, in no order."""
     # pathlib has no glob for a pattern whose folders are patterns too, absolute or relative.
     return [Path(name) for name in glob.glob(pattern, recursive=True)]  # noqa: PTH207
 
@@ -316,7 +317,7 @@ def _pattern(members: Sequence[Found]) -> str:
 
 def _series(pattern: str, members: Sequence[Found], opener: _Opener) -> Found | None:
     """Open planes as one series; None where the pattern means other files too."""
-    if {_identity(str(path)) for path in _matches(pattern)} != {_identity(one.path) for one in members}:
+    if {_identity(str(path)) for path in matches(pattern)} != {_identity(one.path) for one in members}:
         return None
     name = re.sub(r"[_\-. ]*[A-Za-z]*[_-]?\*", "", _stem(Path(pattern).name)).strip("_-. ")
     folder = Path(members[0].name).parent

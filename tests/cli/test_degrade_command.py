@@ -76,7 +76,7 @@ def test_a_fit_is_written_for_recipes(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"--factor": "4"}, "three whole numbers"),
+        ({"--factor": "1,4"}, "whole numbers"),
         ({"--factor": "1,3,3"}, "must be 1x64x64"),
         ({"--factor": "2,2,2"}, "along Z must be 1"),
         ({"--sharp": "missing.tif"}, "missing.tif"),
