@@ -49,8 +49,8 @@ def torchrun(count: int, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_trains(make_config: MakeConfig, tmp_path: Path) -> None:
-    """Weights agree as far as sums of other order do: after a few steps of an optimiser that divides by their size."""
+def test_two_processes_train_what_one_trains(make_config: MakeConfig, tmp_path: Path, without_domain: None) -> None:
+    """A weight moves by about the learning rate in a step; what sums of another order change is far less."""
     config = make_config(patch={"size": 16, "batch": 4}, steps=4, checkpoint_every=2)
     alone = load_model_file(train(config, tmp_path / "alone").model)
     recipe = tmp_path / "recipe.yaml"
@@ -59,10 +59,8 @@ def test_two_processes_train_what_one_trains(make_config: MakeConfig, tmp_path: 
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.count("Trained") == 1, "one of them reports"
     both = load_model_file(tmp_path / "both" / "model.safetensors")
-    start = load_model_file(train(make_config(steps=1, optimiser={"learning_rate": 1e-9}), tmp_path / "start").model)
-    for name, expected in alone.weights.items():
-        moved = np.abs(expected - start.weights[name]).max()
-        assert np.abs(both.weights[name] - expected).max() <= 0.05 * moved + 1e-7, name
+    furthest = max(float(np.abs(both.weights[name] - value).max()) for name, value in alone.weights.items())
+    assert furthest < 0.1 * config.optimiser.learning_rate
     assert both.header.metrics["psnr"] == pytest.approx(alone.header.metrics["psnr"], abs=0.01)
     kept = {path.relative_to(tmp_path / "alone") for path in (tmp_path / "alone").rglob("*")}
     assert {path.relative_to(tmp_path / "both") for path in (tmp_path / "both").rglob("*")} == kept
