@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from superres.config import TrainConfig
 from superres.datasets.patches import Batch
@@ -21,6 +21,7 @@ from superres.nets import UNet, resample
 from superres.nets.domain import Domain, DomainTally
 from superres.nets.statistics import local_statistics, spread
 from superres.nets.trial import trial_slope, trial_step, trial_sums
+from superres.training.chance import generator_of
 
 _BATCHES = 24
 _FEWEST_BATCHES = 4
@@ -85,7 +86,7 @@ def _trials(net: UNet, batch: Batch, config: TrainConfig, device: torch.device, 
     if batch.low is not None or max(config.factor) == 1 or net.architecture.inputs > 1:
         return []
     factor = config.factor[1], config.factor[2]
-    steps, generator = middle(config.degrade), Generator(device).manual_seed((config.seed << 32) + (3 << 30) + number)
+    steps, generator = middle(config.degrade), generator_of(device, config.seed, "trial", number)
     found = []
     for voxel_size in dict.fromkeys(batch.voxel_sizes):
         of_size = [index for index, size in enumerate(batch.voxel_sizes) if size == voxel_size]
@@ -122,7 +123,7 @@ def _other_contrast(batch: Batch, config: TrainConfig, device: torch.device, num
 
     Recorded patches cannot be recorded again: they get more noise instead, which is the same after black and white.
     """
-    generator = Generator(device).manual_seed((config.seed << 32) + (1 << 31) + number)
+    generator = generator_of(device, config.seed, "contrast", number)
     high = batch.high.to(device)
 
     def drawn() -> Tensor:

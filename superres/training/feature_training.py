@@ -13,6 +13,7 @@ from superres.config import OptimiserConfig
 from superres.nets import FeatureNet
 from superres.nets.resample import gaussian_taps, separable
 from superres.progress import Progress, ProgressCallback
+from superres.training.chance import generator_of
 from superres.training.schedule import one_cycle
 
 # Ranges of what is applied, in high-resolution voxels and normalised intensity.
@@ -51,7 +52,7 @@ def train_feature_net(
     while share < 1:
         for group in optimiser.param_groups:
             group["lr"], _ = one_cycle(share, schedule)
-        generator = Generator(device).manual_seed((seed << 20) + step)
+        generator = generator_of(device, seed, "features", step)
         damaged, applied = _damage(sharp(step), generator)
         loss = F.smooth_l1_loss(net(damaged), applied)
         optimiser.zero_grad(set_to_none=True)

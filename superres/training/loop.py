@@ -21,6 +21,7 @@ from superres.nets.device import autocast
 from superres.progress import ProgressCallback, silent
 from superres.training import losses
 from superres.training.adversarial import Switcher
+from superres.training.chance import seed_of
 from superres.training.domain import measure_domain
 from superres.training.feature_nets import compares_features, feature_net
 from superres.training.header import make_header
@@ -240,7 +241,7 @@ class Training:
             # image in such smooth things, so they are not asked of it.
             high = state.net.follow(high, low)
         if self.architecture.dropblock > 0:  # what is dropped depends on the step, not on what was drawn before
-            torch.manual_seed((self.config.seed << 32) + state.step)
+            torch.manual_seed(seed_of(self.config.seed, "dropblock", state.step))
         with autocast(self.device):
             # The last of each group of steps, so that logged steps are among them. Beside a critic at each: there the
             # generator's turns may all fall between.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -17,6 +16,7 @@ from superres.degrade.chain import middle
 from superres.nets import Architecture
 from superres.nets.device import layout
 from superres.training.ahead import Ahead
+from superres.training.chance import generator_of
 from superres.training.kind import as_planes, sampler_of
 
 _VALIDATION_IMAGES = 4  # per acquisition
@@ -131,7 +131,10 @@ class Material:
     def _pairs(self, batch: Batch, *, number: int | None) -> tuple[Tensor, Tensor]:
         """Return low and high patches as the net sees them: augmented, degraded, normalised; None for validation."""
         augmented = number is not None
-        generator = Generator(self.device).manual_seed((self.config.seed << 32) + (0 if number is None else number + 1))
+        if number is None:  # validation looks the same in all trainings, so that their figures can be compared
+            generator = generator_of(self.device, 0, "validation", 0)
+        else:
+            generator = self._generator("pairs", number)
         high = batch.high.to(self.device)
         low = None if batch.low is None else batch.low.to(self.device)
         scale, shift = batch.scale.to(self.device), batch.shift.to(self.device)
@@ -171,5 +174,4 @@ class Material:
 
     def _generator(self, kind: str, number: int) -> Generator:
         """Return the generator of one kind of augmentation at a step."""
-        mixed = np.random.SeedSequence([self.config.seed, number, *kind.encode()])
-        return Generator(self.device).manual_seed(int(mixed.generate_state(1)[0]))
+        return generator_of(self.device, self.config.seed, kind, number)
