@@ -116,14 +116,14 @@ def small(config: AblateConfig, tmp_path: Path, manifest: Path) -> AblateConfig:
                 general(tmp_path, manifest) if not (tmp_path / "general").exists() else tmp_path / "general"
             )
         if isinstance(kept.get("phases"), list):
-            kept["phases"] = [{k: v for k, v in row.items() if k not in ("patch", "batch")} for row in kept["phases"]]
+            smaller = [{"patch": row["patch"] // 3, "batch": 1} if "patch" in row else {} for row in kept["phases"]]
+            kept["phases"] = [row | less for row, less in zip(kept["phases"], smaller, strict=True)]
         if kept not in arms.values():  # such as two lengths of one training
             arms[name] = kept
     changed = dict(entry.split("=") for entry in SMALL) | {"manifests": str(manifest)}
     common = config.all | {key: yaml.safe_load(value) for key, value in changed.items()}
-    score = {
-        name: one.model_copy(update={"manifests": None, "planes": 1, "crop": 2}) for name, one in config.score.items()
-    }
+    ends = {name: config.score[name] for name in (min(config.score), max(config.score))}
+    score = {name: one.model_copy(update={"manifests": None, "planes": 1, "crop": 2}) for name, one in ends.items()}
     return config.model_copy(update={"arms": arms, "all": common, "score": score, "seeds": (0,), "reference": None})
 
 
@@ -134,10 +134,6 @@ def test_an_ablation_runs(recipe: str, arms: str, made: Callable[[str], Path], t
     manifest = made(kind_of(Path(recipe).stem))
     found = ablate(small(config, tmp_path, manifest), tmp_path / "out")
     assert not found.failed
-    assert all(
-        np.isfinite(one.scores[images]["val"]["psnr"])
-        for one in found.outcomes
-        for images in ("validation",)
-        if images in one.scores
-    )
     assert len(found.outcomes) >= 2
+    figures = [entry["psnr"] for one in found.outcomes for scores in one.scores.values() for entry in scores.values()]
+    assert figures and np.isfinite(figures).all()
