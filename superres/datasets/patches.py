@@ -300,7 +300,7 @@ def _binned(patch: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
         return patch
     # The order in which np.mean adds, bit for bit, in an eighth of its time.
     pairs = patch[:, ::2] + patch[:, 1::2]
-    means: NDArray[np.float32] = (pairs[::2] + pairs[1::2]) / np.float32(4)
+    means: NDArray[np.float32] = (pairs[::2] + pairs[1::2]) * np.float32(0.25)
     return means
 
 
