@@ -284,14 +284,14 @@ class OptimiserConfig(Settings):
 
     `adamw` is AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101). `muon` gives the kernels of the body to Muon (Jordan
     2024, kellerjordan.github.io/posts/muon), whose steps are orthogonalised gradients, and leaves biases, first layer,
-    last layer and interval head to AdamW; it needs torch 2.9.
+    last layer and interval head to AdamW.
 
     All schedules warm up alike. `one-cycle` then falls to zero, with inverse momentum (Smith 2018, arXiv 1803.09820);
     `cosine` falls the same way with constant momentum, the highest (Loshchilov & Hutter 2017, arXiv 1608.03983, without
     restarts); `constant` stays. The rates of AdamW and Muon rise and fall together.
     """
 
-    kind: Literal["adamw", "muon"] = "adamw"
+    kind: Literal["adamw", "muon"] = "muon"
     schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
     learning_rate: float = Field(1.5e-3, gt=0)
     weight_decay: float = Field(1e-4, ge=0)

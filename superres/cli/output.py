@@ -266,11 +266,13 @@ def show_rates(curve: RateCurve, page: Path, *, as_json: bool) -> None:
     """Print the learning rate that is proposed, and what to type."""
     if as_json:
         found = {"rates": curve.rates.tolist(), "losses": curve.losses.tolist()}
-        print_json(found | {"proposed": curve.proposed, "page": page})
+        print_json(found | {"proposed": curve.proposed, "muon": curve.muon, "page": page})
         return
+    from superres.evaluation.rate_page import settings
+
     facts = {
-        "proposed": f"{curve.proposed:g}",
-        "to use it": f"superres train ... --set optimiser.learning_rate={curve.proposed:g}",
+        "proposed": f"{curve.proposed:g}" + ("" if curve.muon is None else f", for Muon {curve.muon:g}"),
+        "to use it": f"superres train ... {settings(curve.proposed, curve.muon)}",
         "curve": str(page),
     }
     show_facts("Learning rate", facts)

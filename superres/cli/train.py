@@ -91,7 +91,7 @@ def find_lr(
         from superres.evaluation import rate_page
 
         curve = training.find_learning_rate(config, steps=steps, progress=progress)
-        rate_page.write(curve.rates, curve.losses, curve.proposed, out, title=config.name)
+        rate_page.write(curve.rates, curve.losses, curve.proposed, out, title=config.name, muon=curve.muon)
     output.show_rates(curve, out, as_json=as_json)
 
 

@@ -13,7 +13,15 @@ from superres.evaluation.figures import Line, Mark, line_chart
 from superres.evaluation.page import page
 
 
-def write(rates: NDArray[np.float64], losses: NDArray[np.float64], proposed: float, path: Path, *, title: str) -> None:
+def write(
+    rates: NDArray[np.float64],
+    losses: NDArray[np.float64],
+    proposed: float,
+    path: Path,
+    *,
+    title: str,
+    muon: float | None = None,
+) -> None:
     """Write a self-contained page.
 
     Parameters
@@ -24,6 +32,8 @@ def write(rates: NDArray[np.float64], losses: NDArray[np.float64], proposed: flo
         The rate to mark.
     path : Path
         The HTML file.
+    muon : float, optional
+        The rate that is proposed for Muon, which rose in proportion.
 
     Raises
     ------
@@ -41,10 +51,16 @@ def write(rates: NDArray[np.float64], losses: NDArray[np.float64], proposed: flo
         f"<h1>{escape(title)}: learning rate {proposed:g}</h1>"
         "<p>The rate rose from step to step. Where the line falls, the net learns; where it turns up, steps are too "
         "large. The rate that is proposed is a quarter of the one with the smallest loss, as the peak of a one-cycle "
-        f"schedule: <code>--set optimiser.learning_rate={proposed:g}</code></p>{chart}"
+        f"schedule: <code>{settings(proposed, muon)}</code></p>{chart}"
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page(f"{title}: learning rate", body), encoding="utf-8")
     except OSError as error:
         raise OutputWriteError(f"{path}: cannot write the page ({error}); give another place with --out") from None
+
+
+def settings(proposed: float, muon: float | None) -> str:
+    """Return what to type to train with the rates that were found."""
+    told = f"--set optimiser.learning_rate={proposed:g}"
+    return told if muon is None else f"{told} --set optimiser.muon.learning_rate={muon:g}"

@@ -49,3 +49,8 @@ def autocast(device: torch.device) -> torch.autocast:
     """Return bfloat16 autocast where the hardware has it, else a context that does nothing."""
     fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bool(fast) and device.type in ("cuda", "cpu"))
+
+
+def full_precision(device: torch.device) -> torch.autocast:
+    """Return a context without autocast: what is added to a prediction must not be rounded to 8 bits of mantissa."""
+    return torch.autocast(device.type, enabled=False)

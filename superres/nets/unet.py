@@ -20,6 +20,7 @@ from superres.errors import ModelFileError
 from superres.modelfile import ModelFile
 from superres.nets import resample
 from superres.nets.architecture import Architecture
+from superres.nets.device import full_precision
 from superres.nets.layers import DeepStem, ResidualBlock, SelfAttention, Up, convolution_of, pooling
 
 _INTERVAL_FEATURES = 32
@@ -188,12 +189,15 @@ class UNet(nn.Module):
         """
         if self.architecture.consistency_sigma == 0:
             return pred
-        difference = self.predicted_of(low).float() - resample.block_mean(pred, self.factor)
-        return pred + self._upsample(resample.separable(difference, self.low_pass, self.low_pass))
+        with full_precision(low.device):
+            difference = self.predicted_of(low).float() - resample.block_mean(pred, self.factor)
+            smooth = resample.separable(difference, self.low_pass, self.low_pass)
+        return pred + self._upsample(smooth)
 
     def _upsample(self, image: Tensor) -> Tensor:
         phases = (self.phases_z, self.phases_y, self.phases_x)
-        return resample.upsample_cubic(image, *phases[-self.architecture.dimensions :])
+        with full_precision(image.device):
+            return resample.upsample_cubic(image, *phases[-self.architecture.dimensions :])
 
 
 def net_from_model_file(file: ModelFile) -> UNet:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from superres.config import TrainConfig
 from superres.datasets.manifest import load_manifests
-from superres.errors import ConfigError
 from superres.nets import UNet, choose_device, place
 from superres.nets.device import autocast
 from superres.progress import Progress, ProgressCallback, silent
@@ -47,11 +46,14 @@ class RateCurve:
         float64, (steps,), smoothed; relative to the untrained net, 1 where nothing is learnt.
     proposed : float
         A peak rate for the one-cycle schedule.
+    muon : float or None
+        That of Muon, which rose with it in the recipe's proportion; None where the recipe's optimiser is AdamW alone.
     """
 
     rates: NDArray[np.float64]
     losses: NDArray[np.float64]
     proposed: float
+    muon: float | None = None
 
 
 def find_learning_rate(config: TrainConfig, *, steps: int = 100, progress: ProgressCallback = silent) -> RateCurve:
@@ -69,13 +71,8 @@ def find_learning_rate(config: TrainConfig, *, steps: int = 100, progress: Progr
     Raises
     ------
     InputError, ConfigError
-        When data or settings cannot be used; when the recipe's optimiser is another one than AdamW.
+        When data or settings cannot be used.
     """
-    if config.optimiser.kind != "adamw":
-        raise ConfigError(
-            f"optimiser.kind: {config.optimiser.kind} has two learning rates, and find-lr finds one; give "
-            "optimiser.kind=adamw, or try optimiser.muon.learning_rate between 0.01 and 0.04"
-        )
     device = choose_device(config.device)
     sources, _ = open_split(config, load_manifests(config.manifests, config.data_root), "train")
     architecture = replace(architecture_of(config), interval=False)
@@ -99,7 +96,11 @@ def find_learning_rate(config: TrainConfig, *, steps: int = 100, progress: Progr
     finally:
         material.stop()
     curve = smooth(np.array(found))
-    return RateCurve(rates[: len(curve)], curve, propose(rates[: len(curve)], curve))
+    proposed = propose(rates[: len(curve)], curve)
+    muon = None
+    if config.optimiser.kind == "muon":
+        muon = float(f"{proposed * config.optimiser.muon.learning_rate / config.optimiser.learning_rate:.1e}")
+    return RateCurve(rates[: len(curve)], curve, proposed, muon)
 
 
 def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:

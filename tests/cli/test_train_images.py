@@ -16,8 +16,8 @@ from superres.cli import app
 from superres.cli.application import triple_of
 from superres.config import TrainConfig
 from superres.errors import ConfigError
-from superres.training import Proposal, configure
 from superres.training.choices import Cost
+from superres.training.configure import Proposal, configure
 
 
 def run(*arguments: str | Path) -> Result:

@@ -139,3 +139,14 @@ def test_architecture_round_trip() -> None:
     import json
 
     assert Architecture.from_json(json.loads(json.dumps(architecture.to_json()))) == architecture
+
+
+def test_what_a_prediction_rests_on_is_not_rounded_by_autocast() -> None:
+    """At initialisation a net is interpolation, also where its layers work in bfloat16."""
+    net = UNet(Architecture((1, 4, 4), 1, widths=(8, 12), blocks=1, middle_blocks=1, consistency_sigma=2.0))
+    low = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        exact = net.interpolate(low)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            torch.testing.assert_close(net.interpolate(low), exact, rtol=0, atol=0)
+            torch.testing.assert_close(net(low), net.follow(exact, low), rtol=0, atol=1e-6)

@@ -151,7 +151,7 @@ def test_only_the_head_learns_in_a_head_phase(make: Make, parent: Path, tmp_path
 
 
 def test_the_body_learns_after_the_head_and_less(make: Make, parent: Path, tmp_path: Path) -> None:
-    child = weights_of(train(make(start_from=parent, steps=20), tmp_path / "child").run)
+    child = weights_of(train(make(start_from=parent, steps=20, optimiser={"kind": "adamw"}), tmp_path / "child").run)
     moved: dict[str, list[float]] = {}
     for name, value in weights_of(parent).items():
         moved.setdefault(part_of(name), []).append(float(np.abs(child[name] - value).max()))
@@ -160,7 +160,8 @@ def test_the_body_learns_after_the_head_and_less(make: Make, parent: Path, tmp_p
 
 
 def test_next_to_no_rate_leaves_the_model_as_it_is(make: Make, parent: Path, tmp_path: Path) -> None:
-    config = make(start_from=parent, seed=7, optimiser={"learning_rate": 1e-12, "weight_decay": 0})
+    still = {"learning_rate": 1e-12, "weight_decay": 0, "muon": {"learning_rate": 1e-12}}
+    config = make(start_from=parent, seed=7, optimiser=still)
     child = weights_of(train(config, tmp_path / "child").run)
     for name, value in weights_of(parent).items():
         np.testing.assert_allclose(child[name], value, atol=1e-8, err_msg=name)

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from superres.config import MuonConfig, OptimiserConfig, TrainConfig
-from superres.errors import Cancelled, ConfigError
+from superres.errors import Cancelled
 from superres.modelfile import load_model_file
 from superres.nets import Architecture, UNet, place
 from superres.progress import Progress
@@ -164,9 +165,13 @@ def test_a_training_resumed_or_repeated_makes_the_same_file(
 
 def test_settings_of_muon_without_muon_are_refused() -> None:
     with pytest.raises(ValidationError, match="belong to kind: muon"):
-        OptimiserConfig(muon=MuonConfig(learning_rate=0.01))
+        OptimiserConfig(kind="adamw", muon=MuonConfig(learning_rate=0.01))
 
 
-def test_the_finder_of_rates_says_that_it_finds_one_rate(make_config: MakeConfig) -> None:
-    with pytest.raises(ConfigError, match=r"optimiser\.kind=adamw"):
-        find_learning_rate(make_config(optimiser={"kind": "muon"}))
+def test_the_finder_of_rates_finds_both_in_the_proportion_of_the_recipe(make_config: MakeConfig) -> None:
+    found = find_learning_rate(
+        make_config(optimiser={"learning_rate": 1e-3, "muon": {"learning_rate": 0.04}}), steps=30
+    )
+    assert found.muon == pytest.approx(40 * found.proposed, rel=0.06)
+    alone = find_learning_rate(make_config(optimiser={"kind": "adamw"}), steps=30)
+    assert alone.muon is None and not np.array_equal(alone.losses[:10], found.losses[:10])
