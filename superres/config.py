@@ -175,7 +175,9 @@ class TrainConfig(Settings):
     features: FeatureConfig = FeatureConfig()
     gan: GanConfig = GanConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
-    layer_rates: LayerRates | None = Field(None, description="default none, and with start_from those of LayerRates")
+    layer_rates: LayerRates | None = Field(
+        None, description="with start_from: the head first, the middle slower; {} has the usual rates"
+    )
     steps: int | None = Field(None, ge=1, description="length of the training in steps")
     time_budget: Seconds | None = Field(None, description="length of the training in time; wins over steps")
     validate_every: int = Field(200, ge=1)

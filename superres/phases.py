@@ -149,13 +149,13 @@ PRESETS: dict[str, tuple[Phase, ...]] = {
 Preset = Literal["quantitative", "balanced", "display"]
 
 
-def rows_of(preset: str, *, from_model: bool) -> tuple[Phase, ...]:
-    """Return the rows that a preset stands for; of a training that starts from a model, the head learns first.
+def rows_of(preset: str, *, head_first: bool) -> tuple[Phase, ...]:
+    """Return the rows that a preset stands for; where layers learn at rates of their own, the head learns first.
 
     The head phase takes its share from the first row and has the losses of it.
     """
     rows = PRESETS[preset]
-    if not from_model:
+    if not head_first:
         return rows
     first = rows[0]
     head = Phase(name="head", share=HEAD_SHARE, layers="head", losses=first.losses, rate=HEAD_RATE)
@@ -165,7 +165,7 @@ def rows_of(preset: str, *, from_model: bool) -> tuple[Phase, ...]:
 
 
 def fill_in_phases(data: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a training with the rows that its preset stands for, and rates that go with a start.
+    """Return the settings of a training with the rows that its preset stands for.
 
     Raises
     ------
@@ -173,13 +173,11 @@ def fill_in_phases(data: dict[str, Any]) -> dict[str, Any]:
         When a preset and other rows are given: two answers to one question.
     """
     preset, rows = data.get("preset"), data.get("phases")
-    from_model = data.get("start_from") is not None
-    if from_model and data.get("layer_rates") is None:
-        data = data | {"layer_rates": LayerRates()}
+    head_first = data.get("start_from") is not None and data.get("layer_rates") is not None
     if rows is None or rows == () or rows == []:
         name = "balanced" if preset is None else preset
-        return data | {"preset": name, "phases": rows_of(name, from_model=from_model)} if name in PRESETS else data
-    expected = rows_of(preset, from_model=from_model) if preset in PRESETS else ()
+        return data | {"preset": name, "phases": rows_of(name, head_first=head_first)} if name in PRESETS else data
+    expected = rows_of(preset, head_first=head_first) if preset in PRESETS else ()
     if preset in PRESETS and [_plain(row) for row in rows] != [row.model_dump() for row in expected]:
         raise ValueError(
             f"preset {preset} and phases both say what the phases are; remove one of them, or give phases=[] to have "

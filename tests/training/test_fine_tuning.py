@@ -151,7 +151,8 @@ def test_only_the_head_learns_in_a_head_phase(make: Make, parent: Path, tmp_path
 
 
 def test_the_body_learns_after_the_head_and_less(make: Make, parent: Path, tmp_path: Path) -> None:
-    child = weights_of(train(make(start_from=parent, steps=20, optimiser={"kind": "adamw"}), tmp_path / "child").run)
+    config = make(start_from=parent, steps=20, optimiser={"kind": "adamw"}, layer_rates={})
+    child = weights_of(train(config, tmp_path / "child").run)
     moved: dict[str, list[float]] = {}
     for name, value in weights_of(parent).items():
         moved.setdefault(part_of(name), []).append(float(np.abs(child[name] - value).max()))
@@ -172,7 +173,7 @@ def test_next_to_no_rate_leaves_the_model_as_it_is(make: Make, parent: Path, tmp
 
 @pytest.mark.parametrize("preset", [None, *PRESETS])
 def test_a_preset_begins_with_the_head_and_asks_for_the_same(make: Make, preset: str | None) -> None:
-    config = make(start_from="a.safetensors", preset=preset)
+    config = make(start_from="a.safetensors", preset=preset, layer_rates={})
     plain = PRESETS[preset or "balanced"]
     head, *rows = config.phases
     assert (head.layers, head.share, head.losses) == ("head", 0.1, plain[0].losses)
@@ -189,6 +190,12 @@ def test_from_scratch_nothing_of_it_is_there(make: Make) -> None:
     assert config.phases == PRESETS["quantitative"]
     assert config.layer_rates is None
     assert make(start_from="a", phases=[{"name": "mine", "share": 1}], preset=None).phases[0].name == "mine"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_from_a_model_all_layers_learn_alike_unless_rates_are_given(make: Make, preset: str) -> None:
+    config = make(start_from="a.safetensors", preset=preset)
+    assert (config.phases, config.layer_rates) == (PRESETS[preset], None)
 
 
 @pytest.mark.parametrize(
