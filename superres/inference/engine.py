@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from superres.config import UpscaleConfig
-from superres.errors import InputError
-from superres.inference.plan import TilePlan
-from superres.inference.predictor import Predictor, load_model
-from superres.inference.trust import TrustSummary, TrustWriter
-from superres.inference.unit import Channel, Tally, make_channels
+from superres.inference.predictor import Predictor
+from superres.inference.trust import TrustSummary
+from superres.inference.unit import Tally
+from superres.inference.upscaling import Upscaling
 from superres.modelfile import FOR_DISPLAY
 from superres.progress import Progress, ProgressCallback, silent
-from superres.volumes import (
-    OutputStore,
-    StoreLayout,
-    Unit,
-    Volume,
-    measure_intensity,
-    open_volume,
-    upscaled_grid,
-)
+from superres.volumes import Unit, Volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +34,7 @@ class UpscaleSummary:
     seconds : float
         Time spent by this run.
     clipped : int
-        Predicted voxels of this run outside the range of the output's dtype, set to its nearest end.
+        Predicted voxels outside the range of the output's dtype, set to its nearest end; of all runs.
     warnings : tuple of str
         What a person should know.
     trust : TrustSummary or None
@@ -99,125 +85,53 @@ def upscale(
         When writing fails; what is finished is kept.
     """
     started = time.monotonic()
-    volume = open_volume(source, axes=config.axes, voxel_size=config.voxel_size)
-    predictor = predictor or load_model(config.model, config.device)
-    channels = _channels(volume, config.channels)
-    predictor.require_channels(len(channels), str(source))
-    intensities = measure_intensity(volume, predictor.rule, channels=channels)
-    plan = predictor.plan(volume.shape[2:], tile=config.tile, shard=config.shard)
-    jobs = make_channels(volume, channels, intensities, predictor, plan, config)
-    layout = _layout(volume, predictor, plan, config, jobs)
-    store = OutputStore.open(out, layout, overwrite=config.overwrite)
-    trust = None
-    if config.trust and jobs[0].guard is not None:
-        trust = TrustWriter.open(out, layout, plan, jobs, overwrite=config.overwrite)
-    todo = [u for u in store.units() if not (store.is_done(u) and (trust is None or trust.is_done(u)))]
-    if jobs[0].shared is not None:
-        # Channels that are predicted at once, one after another.
-        todo.sort(key=lambda unit: (unit._replace(c=0), unit.c))
-    tally = Tally()
-    events = _tile_events(plan, store, todo, progress)
+    upscaling = Upscaling.open(source, out, config, predictor)
+    units = upscaling.units()
+    todo = [unit for unit in units if not upscaling.is_done(unit)]
+    events = _tile_events(upscaling, todo, progress)
     next(events)
     for unit in todo:
-        region = store.region(unit)
-        maps = None if trust is None else trust.maps(unit, region)
-        found = None if maps is None else maps.add
-        block = jobs[unit.c].predict(unit.t, region, np.dtype(layout.dtype), tally, events, found)
-        if trust is not None and maps is not None:
-            trust.write(unit, maps)
-        store.write(unit, block)
+        upscaling.do(unit, events)
+    return finish(upscaling, progress, started=started, done_before=len(units) - len(todo))
+
+
+def finish(upscaling: Upscaling, progress: ProgressCallback, *, started: float, done_before: int) -> UpscaleSummary:
+    """Write pyramids and metadata of an output whose shards are all done, and sum it up.
+
+    Parameters
+    ----------
+    started : float
+        By `time.monotonic`.
+    done_before : int
+        Shards that were not done by this run.
+
+    Raises
+    ------
+    OutputWriteError
+        When a shard is missing, or the disk is full.
+    """
+    store, first = upscaling.store, upscaling.channels[0]
     store.finish(progress)
-    summary = None if trust is None else trust.finish(store.units(), progress)
+    units = store.units()
+    summary = None if upscaling.trust is None else upscaling.trust.finish(units, progress)
+    tally = upscaling.tally()
     return UpscaleSummary(
-        path=out,
+        path=store.path,
         shape=store.layout.shape,
         voxel_size=store.layout.voxel_size,
-        units=len(store.units()),
-        units_done_before=len(store.units()) - len(todo),
+        units=len(units),
+        units_done_before=done_before,
         seconds=time.monotonic() - started,
         clipped=tally.clipped,
-        warnings=_warnings(volume, predictor, tally, store.layout.dtype)
-        + (jobs[0].without if jobs[0].guard is None else ()),
+        warnings=_warnings(upscaling.volume, upscaling.predictor, tally, store.layout.dtype)
+        + (first.without if first.guard is None else ()),
         trust=summary,
     )
 
 
-def _channels(volume: Volume, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
-    count = volume.shape[1]
-    if wanted is None:
-        return tuple(range(count))
-    if not wanted or not all(0 <= channel < count for channel in wanted):
-        raise InputError(
-            f"{volume.source}: channels {list(wanted)} asked for, it has 0 to {count - 1}; give e.g. --set channels=[0]"
-        )
-    return wanted
-
-
-def _layout(
-    volume: Volume,
-    predictor: Predictor,
-    plan: TilePlan,
-    config: UpscaleConfig,
-    jobs: Sequence[Channel],
-) -> StoreLayout:
-    """Say what the store is to be; the fingerprint covers everything that decides its bytes."""
-    from superres import __version__
-
-    dtype = str(volume.dtype) if config.dtype == "keep" else config.dtype
-    voxel_size, translation = upscaled_grid(volume.voxel_size, volume.translation, plan.factor)
-    provenance: dict[str, Any] = {
-        "note": "the voxels of this image are predicted by a neural network, not measured",
-        "superres": __version__,
-        "model": {"name": predictor.header.name, "identity": predictor.identity, "factor": list(plan.factor)},
-        "input": {"name": volume.source.name, "shape": list(volume.shape), "dtype": str(volume.dtype)},
-        "channels": [job.index for job in jobs],
-        "intensity": [
-            {"channel": job.index, "black": job.intensity.black, "white": job.intensity.white} for job in jobs
-        ],
-        **({"purpose": FOR_DISPLAY} if predictor.header.display else {}),
-        "guard": _guard_record(config, jobs),
-        # Names, not places: a store should read the same wherever it was made.
-        "config": config.model_dump(mode="json", exclude={"overwrite", "device", "trust"})
-        | {"model": config.model.name},
-    }
-    decisive = [volume.identity(), provenance, dtype, plan.shard, plan.chunk, voxel_size, translation]
-    names = tuple(volume.channel_names[channel] for channel in provenance["channels"]) if volume.channel_names else ()
-    return StoreLayout(
-        shape=(volume.shape[0], len(jobs), *plan.output_shape),
-        dtype=dtype,
-        shard=plan.shard,
-        chunk=plan.chunk,
-        voxel_size=voxel_size,
-        translation=translation,
-        channel_names=names,
-        time_step=volume.time_step,
-        fingerprint=hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:32],
-        provenance=provenance,
-    )
-
-
-def _guard_record(config: UpscaleConfig, jobs: Sequence[Channel]) -> dict[str, Any]:
-    """Say whether the guard acted, by which means, and what it had to do without."""
-    guard = jobs[0].guard
-    if not config.guard or guard is None:
-        return {"on": False} | ({"why": list(jobs[0].without)} if jobs[0].without else {})
-    means = {
-        "comparison with the input": guard.compares,
-        "training data": guard.domain is not None,
-        "trial on the input made coarser": guard.trial is not None,
-    }
-    trials = [(job.index, job.guard.trial) for job in jobs if job.guard is not None and job.guard.trial is not None]
-    return {
-        "on": True,
-        "by": [name for name, given in means.items() if given],
-        "trials": [{"channel": channel, **trial.to_json()} for channel, trial in trials],
-        "without": list(dict.fromkeys(line for job in jobs for line in job.without)),
-    }
-
-
-def _tile_events(plan: TilePlan, store: OutputStore, todo: list[Unit], progress: ProgressCallback) -> Iterator[None]:
+def _tile_events(upscaling: Upscaling, todo: list[Unit], progress: ProgressCallback) -> Iterator[None]:
     """Report one event before the first tile and one after each; shards that were finished before count as done."""
-    counts = {unit: sum(1 for _ in plan.blocks(store.region(unit))) for unit in store.units()}
+    counts = {unit: upscaling.tiles(unit) for unit in upscaling.units()}
     total = sum(counts.values())
     done = total - sum(counts[unit] for unit in todo)
     progress(Progress("upscale", done, total, "tiles"))

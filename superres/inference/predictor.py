@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +44,24 @@ class Predictor:
         Of the model file (`superres.modelfile.ModelFile.identity`).
     device : torch.device
         Where the net runs.
+    path : Path, optional
+        The model file. With it a predictor can be pickled: it travels as the path and is loaded once in each process.
     """
 
-    def __init__(self, net: UNet, header: ModelHeader, identity: str, device: torch.device) -> None:
+    def __init__(
+        self, net: UNet, header: ModelHeader, identity: str, device: torch.device, path: Path | None = None
+    ) -> None:
         self.header = header
         self.identity = identity
         self.device = device
         self.rule = IntensityRule.model_validate(dict(header.intensity))
+        self._path = path
         self._net = place(net, device)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._path is None:
+            raise TypeError("a predictor that was not loaded from a file cannot be sent to other processes")
+        return _load_same, (self._path.absolute(), self.identity, self.device.type)
 
     @torch.inference_mode()
     def predict(self, low: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -356,7 +368,19 @@ def load_model(path: Path | str, device: str = "auto") -> Predictor:
         When there is no model, or it cannot be read.
     """
     file = load_model_file(Path(path))
-    return Predictor(net_from_model_file(file), file.header, file.identity, choose_device(device))
+    return Predictor(net_from_model_file(file), file.header, file.identity, choose_device(device), file.path)
+
+
+@lru_cache(maxsize=2)
+def _load_same(path: Path, identity: str, device: str) -> Predictor:
+    """Load a model in another process, once, and refuse one that is not the same."""
+    predictor = load_model(path, device)
+    if predictor.identity != identity:
+        raise ModelFileError(
+            f"{path}: on {platform.node()} this is another model than where the upscaling was started "
+            f"({predictor.identity[:12]}, expected {identity[:12]}); give all hosts the same file"
+        )
+    return predictor
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,15 @@ class Tally:
 
     clipped: int = 0
     not_finite: int = 0
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Add what `to_json` gave of other voxels."""
+        self.clipped += counts.get("clipped", 0)
+        self.not_finite += counts.get("not_finite", 0)
+
+    def to_json(self) -> dict[str, int]:
+        """Return the counts that are not 0."""
+        return {name: count for name, count in asdict(self).items() if count}
 
 
 # Hears of each tile: plane, rows, columns of the low grid, what was found there, the voxels as they were recorded, and

@@ -6,9 +6,10 @@ A record names the size and the crc32c of the shard's file; a shard without a va
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 
@@ -19,10 +20,11 @@ _BLOCK = 2**22
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Size in bytes and crc32c of a finished shard's file."""
+    """Size in bytes and crc32c of a finished shard's file, and what its writer counted in it."""
 
     size: int
     crc32c: str
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, content: Iterable[bytes]) -> Record:
@@ -54,13 +56,16 @@ class Records:
         """Read a record; None where there is none or it is damaged."""
         try:
             content = json.loads(self.path(level, position).read_text())
-            return Record(int(content["size"]), str(content["crc32c"]))
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            counts = {str(name): int(count) for name, count in content.get("counts", {}).items()}
+            return Record(int(content["size"]), str(content["crc32c"]), counts)
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def store(self, level: int, position: tuple[int, ...], record: Record) -> None:
         """Record that a shard is finished."""
-        content = {"unit": list(position), "level": level, "size": record.size, "crc32c": record.crc32c}
+        content: dict[str, Any] = {"unit": list(position), "level": level, "size": record.size, "crc32c": record.crc32c}
+        if record.counts:
+            content["counts"] = dict(record.counts)
         write_whole(self.path(level, position), [json.dumps(content).encode()])
 
     def is_done(self, level: int, position: tuple[int, ...], shard: Path) -> bool:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +25,7 @@ from superres.volumes import ngff
 from superres.volumes.pyramid import Reduction, display_window, reduce_region
 from superres.volumes.records import Records, records_folder
 from superres.volumes.shards import StoredLevel
+from superres.volumes.store_place import make_room, refuse
 from superres.volumes.whole_files import remove_strays, write_whole
 
 _PLANES_SAMPLED = 64
@@ -159,8 +159,8 @@ class OutputStore:
         records = Records(records_folder(path) / layout.fingerprint)
         try:
             if not records.folder.is_dir() or not path.is_dir():
-                occupied = _refuse(path, layout.fingerprint, overwrite=overwrite)
-                _make_room(path, layout.fingerprint, occupied=occupied)
+                occupied = refuse(path, layout.fingerprint, overwrite=overwrite)
+                make_room(path, layout.fingerprint, occupied=occupied)
                 records.folder.mkdir(parents=True, exist_ok=True)
                 path.mkdir(parents=True, exist_ok=True)
         except OutputExistsError:
@@ -186,7 +186,12 @@ class OutputStore:
         """Whether a unit's shard is there, with a record of its size."""
         return self._is_done(0, unit)
 
-    def write(self, unit: Unit, block: NDArray[Any]) -> None:
+    def counts(self, unit: Unit) -> Mapping[str, int]:
+        """Return what was counted of a unit when it was written; empty where it is not done."""
+        record = self.records.load(0, unit)
+        return {} if record is None else record.counts
+
+    def write(self, unit: Unit, block: NDArray[Any], counts: Mapping[str, int] | None = None) -> None:
         """Write one shard of level 0, then its record.
 
         Parameters
@@ -195,6 +200,8 @@ class OutputStore:
             Which one. Should another process write the same unit at the same time, the later one's file stays, whole.
         block : ndarray, (z, y, x)
             Exactly the voxels of `region(unit)`, in the layout's dtype.
+        counts : mapping, optional
+            What the writer counted in it; kept in its record.
 
         Raises
         ------
@@ -203,7 +210,7 @@ class OutputStore:
         """
         # While a shard is rewritten the store is not finished and must not open as if it were.
         (self.path / self._group_file).unlink(missing_ok=True)
-        self._write(0, unit, block)
+        self._write(0, unit, block, counts or {})
 
     def finish(self, progress: ProgressCallback = silent) -> None:
         """Write the pyramid, resuming from its records, and the group's metadata last.
@@ -242,7 +249,7 @@ class OutputStore:
 
     def _write_reduced(self, level: int, unit: Unit) -> None:
         if not self._is_done(level, unit):
-            self._write(level, unit, self._reduced(level, unit))
+            self._write(level, unit, self._reduced(level, unit), {})
 
     def verify(self) -> list[str]:
         """Check every shard of every level against its record, and the metadata; return the problems found."""
@@ -275,13 +282,14 @@ class OutputStore:
     def _is_done(self, level: int, unit: Unit) -> bool:
         return self.records.is_done(level, unit, self._levels[level].shard_path(unit))
 
-    def _write(self, level: int, unit: Unit, block: NDArray[Any]) -> None:
+    def _write(self, level: int, unit: Unit, block: NDArray[Any], counts: Mapping[str, int]) -> None:
         region = self._level_region(level, unit)
         shape = tuple(item.stop - item.start for item in region)
         if block.shape != shape or block.dtype != np.dtype(self.layout.dtype):
             raise ValueError(f"unit {unit} takes {shape} {self.layout.dtype}, got {block.shape} {block.dtype}")
         try:
-            self.records.store(level, unit, self._levels[level].write(unit, block))
+            record = self._levels[level].write(unit, block)
+            self.records.store(level, unit, replace(record, counts=counts))
         except OSError as error:
             raise _write_error(self._levels[level].shard_path(unit), error) from None
 
@@ -339,56 +347,6 @@ class OutputStore:
 
 def _json_bytes(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content, indent=2, sort_keys=True, allow_nan=False).encode()
-
-
-def _refuse(path: Path, fingerprint: str, *, overwrite: bool) -> bool:
-    """Refuse a path that holds anything but a store that may be replaced; return whether it holds one."""
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return False
-    if not _looks_like_store(path):
-        raise OutputExistsError(
-            f"{path}: {'a folder' if path.is_dir() else 'a file'} that is no Zarr store; it is never replaced, "
-            "give another output"
-        )
-    if not overwrite:
-        raise OutputExistsError(
-            f"{path}: holds {_what_store(path, fingerprint)}; give another output, or --set overwrite=true to "
-            "replace it"
-        )
-    return True
-
-
-def _make_room(path: Path, fingerprint: str, *, occupied: bool) -> None:
-    """Delete the store that is to be replaced, and records of other fingerprints."""
-    # Renamed first, so that a kill while deleting leaves nothing that looks like a store.
-    doomed = path.with_name(path.name + ".deleted")
-    if doomed.is_dir() and _looks_like_store(doomed):
-        shutil.rmtree(doomed)
-    if occupied:
-        path.rename(doomed)
-        shutil.rmtree(doomed)
-    if records_folder(path).is_dir():
-        # Records of the same fingerprint may be those of another process that starts at this moment.
-        for other in records_folder(path).iterdir():
-            if other.name != fingerprint:
-                shutil.rmtree(other)
-
-
-def _what_store(path: Path, fingerprint: str) -> str:
-    try:
-        group = json.loads((path / ("zarr.json" if (path / "zarr.json").is_file() else ".zattrs")).read_text())
-        attributes = group.get("attributes", group)
-        same = attributes["superres"]["fingerprint"] == fingerprint
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return "a store of another input, model or settings"
-    if same:
-        return f"the finished result of these very settings, but its records ({records_folder(path).name}) are gone"
-    return "a finished store of another input, model or settings"
-
-
-def _looks_like_store(path: Path) -> bool:
-    markers = ("zarr.json", ".zgroup", ".zattrs", ".zarray", "0/zarr.json", "0/.zarray")
-    return path.is_dir() and any((path / name).exists() for name in markers)
 
 
 def _write_error(path: Path, error: BaseException) -> OutputWriteError:

@@ -225,7 +225,7 @@ def test_full_disk_keeps_what_is_finished(
     model = make_model()
     write, written = OutputStore.write, []
 
-    def fill_up(self: OutputStore, unit: object, block: NDArray[np.uint16]) -> None:
+    def fill_up(self: OutputStore, unit: object, block: NDArray[np.uint16], **_: object) -> None:
         if self.path.name == "out.zarr" and len(written) == 4:
             raise OutputWriteError(f"{self.path}: writing failed, the disk is full")
         if self.path.name == "out.zarr":
