@@ -169,7 +169,7 @@ class TrainConfig(Settings):
     augment: Augment = Augment()
     patch: PatchConfig = PatchConfig()
     intensity: IntensityRule = IntensityRule()
-    preset: Preset | None = Field(None, description="which phases; default balanced, none where phases are given")
+    preset: Preset | None = Field(None, description="which phases; default quantitative, none where phases are given")
     phases: tuple[Phase, ...] = ()
     loss: LossConfig = LossConfig()
     features: FeatureConfig = FeatureConfig()

@@ -128,7 +128,6 @@ def _train_config(manifest: Path, *, quick: bool) -> TrainConfig:
             "factor": FACTOR,
             "model": {"preset": "XS"},
             "degrade": [step.model_dump(mode="json", exclude_none=True) for step in _DEGRADE],
-            "features": {"steps": 20 if quick else 100},
             "time_budget": "20s" if quick else "150s",
             "validate_every": 100,
             "checkpoint_every": 100,

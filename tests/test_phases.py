@@ -35,7 +35,7 @@ def test_a_preset_is_written_out_as_rows(name: str) -> None:
 
 
 def test_presets_are_what_their_names_promise() -> None:
-    assert config().preset == "balanced"
+    assert config().preset == "quantitative"
     terms = {name: set().union(*(row.losses.shares() for row in rows)) for name, rows in PRESETS.items()}
     assert terms["quantitative"] == {"frequency"}
     assert terms["balanced"] == {"frequency", "feature"}

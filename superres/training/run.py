@@ -61,9 +61,9 @@ class RunFolder:
         self.before_gan = path / "model_before_gan.safetensors"
         self._checkpoint = path / "checkpoint.safetensors"
         self._metrics = path / "metrics.jsonl"
-        text = dump_config(config)
+        text = dump_config(_from_anywhere(config))
         known = path / "config.yaml"
-        if known.is_file() and known.read_text(encoding="utf-8") != text:
+        if known.is_file() and known.read_text(encoding="utf-8") not in (text, dump_config(config)):
             raise OutputExistsError(
                 f"{path}: holds the training of other settings (see {known}); give another run folder, "
                 "or remove this one"
@@ -154,6 +154,18 @@ class RunFolder:
         """Return the weights of a helper network, or None."""
         path = self.path / f"{name}.safetensors"
         return load_file(path) if path.is_file() else None
+
+
+def _from_anywhere(config: TrainConfig) -> TrainConfig:
+    """Return the same settings with absolute paths, so that they can be used again from any folder."""
+    weights = config.features.weights
+    changes = {
+        "manifests": tuple(path.absolute() for path in config.manifests),
+        "data_root": None if config.data_root is None else config.data_root.absolute(),
+        "start_from": None if config.start_from is None else config.start_from.absolute(),
+        "features": config.features.model_copy(update={"weights": None if weights is None else weights.absolute()}),
+    }
+    return config.model_copy(update=changes)
 
 
 def _names(folder: Path) -> set[str]:

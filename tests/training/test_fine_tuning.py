@@ -174,7 +174,7 @@ def test_next_to_no_rate_leaves_the_model_as_it_is(make: Make, parent: Path, tmp
 @pytest.mark.parametrize("preset", [None, *PRESETS])
 def test_a_preset_begins_with_the_head_and_asks_for_the_same(make: Make, preset: str | None) -> None:
     config = make(start_from="a.safetensors", preset=preset, layer_rates={})
-    plain = PRESETS[preset or "balanced"]
+    plain = PRESETS[preset or "quantitative"]
     head, *rows = config.phases
     assert (head.layers, head.share, head.losses) == ("head", 0.1, plain[0].losses)
     assert [(row.name, row.trains, row.layers, row.losses) for row in rows] == [

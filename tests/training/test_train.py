@@ -64,6 +64,18 @@ def test_run_folder_holds_what_a_person_needs(make_config: MakeConfig, tmp_path:
     assert header.metrics["psnr_per_acquisition"].keys() == {"bottom"}
 
 
+def test_settings_of_a_run_are_good_from_any_folder(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(steps=2)
+    monkeypatch.chdir(config.manifests[0].parent)
+    relative = config.model_copy(update={"manifests": (Path(config.manifests[0].name),)})
+    first = train(relative, tmp_path / "run")
+    monkeypatch.chdir("/")
+    again = train(load_config(TrainConfig, tmp_path / "run" / "config.yaml"), tmp_path / "again")
+    assert again.model.read_bytes() == first.model.read_bytes()
+
+
 def test_finished_run_is_not_trained_again(make_config: MakeConfig, tmp_path: Path) -> None:
     first = train(make_config(steps=2), tmp_path / "run")
     stamp = first.model.stat().st_mtime_ns
