@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from superres.config import UpscaleConfig
+from superres.inference.pipeline import run_units
 from superres.inference.predictor import Predictor
 from superres.inference.trust import TrustSummary
 from superres.inference.unit import Tally
 from superres.inference.upscaling import Upscaling
 from superres.modelfile import FOR_DISPLAY
-from superres.progress import Progress, ProgressCallback, silent
-from superres.volumes import Unit, Volume
+from superres.progress import ProgressCallback, silent
+from superres.volumes import Volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +88,7 @@ def upscale(
     upscaling = Upscaling.open(source, out, config, predictor)
     units = upscaling.units()
     todo = [unit for unit in units if not upscaling.is_done(unit)]
-    events = _tile_events(upscaling, todo, progress)
-    next(events)
-    for unit in todo:
-        upscaling.do(unit, events)
+    run_units(upscaling, todo, progress)
     return finish(upscaling, progress, started=started, done_before=len(units) - len(todo))
 
 
@@ -127,18 +124,6 @@ def finish(upscaling: Upscaling, progress: ProgressCallback, *, started: float, 
         + (first.without if first.guard is None else ()),
         trust=summary,
     )
-
-
-def _tile_events(upscaling: Upscaling, todo: list[Unit], progress: ProgressCallback) -> Iterator[None]:
-    """Report one event before the first tile and one after each; shards that were finished before count as done."""
-    counts = {unit: upscaling.tiles(unit) for unit in upscaling.units()}
-    total = sum(counts.values())
-    done = total - sum(counts[unit] for unit in todo)
-    progress(Progress("upscale", done, total, "tiles"))
-    while True:
-        yield
-        done += 1
-        progress(Progress("upscale", done, total, "tiles"))
 
 
 def _warnings(volume: Volume, predictor: Predictor, tally: Tally, dtype: str) -> tuple[str, ...]:
