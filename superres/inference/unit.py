@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from superres.config import UpscaleConfig
 from superres.inference.claim import Claim
 from superres.inference.guard import Evidence, Guard
-from superres.inference.guarded import Grown, examined, make_guard, noise_windows, predict_grown
+from superres.inference.guarded import Grown, examined, make_guard, noise_windows, part_of, predict_grown
 from superres.inference.interval import half_widths
 from superres.inference.plan import Region, TilePlan
 from superres.inference.predictor import Predictor
@@ -21,6 +21,9 @@ from superres.inference.window import Source
 from superres.volumes import Intensity, Volume, upscaled_grid
 from superres.volumes.dtypes import CastTally, cast
 from superres.volumes.edges import around
+
+# Rows of a tile that are examined and converted at once, a multiple of every net's stride; see also `SMALLEST_INPUT`.
+_STRIP = 144
 
 
 @dataclass(slots=True)
@@ -186,10 +189,24 @@ class Channel:
         grown = predict_grown(self.predictor, read, self.plan, (rows, columns), self.guard, interval=with_interval)
         return Forward(place, None, grown, source)
 
+    def strips(self, forward: Forward) -> Iterator[Forward]:
+        """Cut what the net made of a tile into strips, so that what is done with it takes little memory."""
+        planes, rows, columns = forward.place
+        fy = self.plan.factor[1]
+        for start in range(rows.start, rows.stop, _STRIP):
+            part = slice(start, min(start + _STRIP, rows.stop))
+            core, grown = forward.core, forward.grown
+            if core is not None:
+                core = core[:, (part.start - rows.start) * fy : (part.stop - rows.start) * fy]
+            if grown is not None and self.guard is not None:
+                stride = self.predictor.header.stride[1:]
+                grown = part_of(grown, (part, columns), self.plan, self.guard, stride)
+            yield Forward((planes, part, columns), core, grown, forward.source)
+
     def complete(
         self, t: int, forward: Forward, dtype: np.dtype[Any], tally: Tally, found: Found | None
     ) -> NDArray[Any]:
-        """Return a tile on the grey scale and in the dtype of the output, (z, y, x), and tell `found` about it."""
+        """Return a tile, or a strip, on the grey scale and in the dtype of the output, (z, y, x), and tell `found`."""
         planes, rows, columns = forward.place
         core, evidence, ends = forward.core, None, None
         if forward.grown is not None and self.guard is not None:
