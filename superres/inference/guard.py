@@ -194,7 +194,8 @@ def damped(pred: NDArray[np.float32], plain: Callable[[], NDArray[np.float32]], 
     factor = [n // (w - 2) for n, w in zip(pred.shape, weight.shape, strict=True)]
     less = (1 - _finer(weight, factor[0], factor[1])).numpy()
     less *= pred - plain()
-    return np.subtract(pred, less, out=less)
+    kept: NDArray[np.float32] = np.subtract(pred, less, out=less)
+    return kept
 
 
 def _finer(weight: Tensor, fy: int, fx: int) -> Tensor:

@@ -75,11 +75,20 @@ class TilePlan:
         region : tuple of slice
             ZYX output voxels, starting on a tile: a shard, clipped to the image.
         """
-        parts = []
-        for whole, f, step in zip(region, self.factor, self.tile, strict=True):
-            start, stop = whole.start // f, -(-whole.stop // f)
-            parts.append([slice(at, min(at + step, stop)) for at in range(start, stop, step)])
-        return itertools.product(*parts)
+        return itertools.product(
+            *([slice(at, min(at + along.step, along.stop)) for at in along] for along in self._starts(region))
+        )
+
+    def count(self, region: Region) -> int:
+        """Return how many tiles a region has."""
+        return math.prod(map(len, self._starts(region)))
+
+    def _starts(self, region: Region) -> list[range]:
+        """Return where tiles begin along each axis."""
+        return [
+            range(whole.start // f, -(-whole.stop // f), step)
+            for whole, f, step in zip(region, self.factor, self.tile, strict=True)
+        ]
 
 
 def plan_tiles(

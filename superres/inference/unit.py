@@ -245,10 +245,12 @@ class Channel:
             return self.predictor.predict_tile(read, self.plan, rows, columns)[:, None]
 
         if self.shared is None:
-            return cores()[0]
+            alone: NDArray[np.float32] = cores()[0]
+            return alone
         unit = (t, *(part.start for part in region))
         together = self.shared.cores(unit, tuple(part.start for part in place), cores)
-        return together[list(self.intensities).index(self.index)]
+        own: NDArray[np.float32] = together[list(self.intensities).index(self.index)]
+        return own
 
     def _ends(self, net: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """Return the ends of the intervals around what the net itself predicts; None where they are not wanted."""

@@ -133,7 +133,7 @@ class Upscaling:
 
     def tiles(self, unit: Unit) -> int:
         """Return how many tiles a shard has."""
-        return sum(1 for _ in self.plan.blocks(self.store.region(unit)))
+        return self.plan.count(self.store.region(unit))
 
     def do(self, unit: Unit, events: Iterator[None]) -> Tally:
         """Read, predict and write one shard and its maps; `events` is advanced after each tile.

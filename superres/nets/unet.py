@@ -126,7 +126,7 @@ class UNet(nn.Module):
         Tensor
             float32, (n, channels, y * fy, x * fx) or (n, channels, z * fz, y * fy, x * fx).
         """
-        return self._predict(self._features(low, self._whole(low)), low)
+        return self._predict(self._features(low), low)
 
     def with_interval(self, low: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Upscale a batch and tell how far off each voxel may be; shapes as for `forward`.
@@ -147,7 +147,7 @@ class UNet(nn.Module):
         """
         if self.interval_head is None:
             raise ModelFileError("this model predicts no intervals; train it with --set model.interval=true")
-        features = self._features(low, self._whole(low))
+        features = self._features(low)
         below, above = self.interval_head(features.detach())
         return self._predict(features, low), below, above
 
@@ -183,15 +183,17 @@ class UNet(nn.Module):
         )
         parts: tuple[Tensor, ...] = ()
         if interval and self.interval_head is not None:
-            parts = tuple(part[..., *scaled] for part in self.interval_head(features))
-        return torch.cat([self._predict(features, low[..., *kept])[..., *scaled], *parts], dim=1)
+            parts = self.interval_head(features)
+        parts = (self._predict(features, part_of(low, kept)), *parts)
+        return torch.cat([part_of(part, scaled) for part in parts], dim=1)
 
     def main_parameters(self) -> list[nn.Parameter]:
         """Return all parameters but those of the interval head."""
         return [value for name, value in self.named_parameters() if not name.startswith("interval_head.")]
 
-    def _features(self, low: Tensor, inner: tuple[slice, ...]) -> Tensor:
-        """Return the features of the finest level around a part, on the first of the places of `_needed`."""
+    def _features(self, low: Tensor, inner: tuple[slice, ...] | None = None) -> Tensor:
+        """Return the features of the finest level; around a part, on the first of the places of `_needed`."""
+        needed_for = self._needed(low, self._whole(low) if inner is None else inner)
         x: Tensor = self.stem(low if self.architecture.grid == "low" else self._upsample(low.float()))
         skips = []
         for encode, down in zip(self.encoder, self.down, strict=True):
@@ -202,7 +204,7 @@ class UNet(nn.Module):
         if self.attention is not None:
             x = self.attention(x)
         here, scales = self._whole(low), self.architecture.scales
-        levels = list(zip(self.decoder, self.up, self._needed(low, inner), scales[:-1], scales[1:], strict=True))
+        levels = list(zip(self.decoder, self.up, needed_for, scales[:-1], scales[1:], strict=True))
         for decode, up, needed, fine, coarse in reversed(levels):
             x = cut(x, needed, here, coarse)
             x = decode(plus(up(x), cut(skips.pop(), needed, self._whole(low), fine)))
@@ -265,11 +267,18 @@ def cut(x: Tensor, place: tuple[slice, ...], here: tuple[slice, ...], scale: tup
     """Return the part `place` of features that stand for `here`, both in voxels of the input, `scale` to a feature."""
     if place == here:
         return x
-    inner = (
+    inner = tuple(
         slice((part.start - whole.start) // step, -(-(part.stop - whole.start) // step))
         for part, whole, step in zip(place, here, scale, strict=True)
     )
-    return x[..., *inner]
+    return part_of(x, inner)
+
+
+def part_of(x: Tensor, place: tuple[slice, ...]) -> Tensor:
+    """Return a view of a part, along the last axes."""
+    for axis, part in enumerate(place, start=x.ndim - len(place)):
+        x = x.narrow(axis, part.start, part.stop - part.start)
+    return x
 
 
 def _grown(part: slice, edge: int, step: int, least: int, length: int) -> slice:

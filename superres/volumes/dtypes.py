@@ -113,7 +113,8 @@ def _float_to_integer(
     changed = rounded != wide
     if rounded.size and rounded.min() >= low and rounded.max() <= high and high <= limits.max:
         tally.rounded += int(np.count_nonzero(changed))
-        return rounded.astype(dtype)
+        inside: NDArray[Any] = rounded.astype(dtype)
+        return inside
     below, above = rounded < low, rounded >= high if high > limits.max else rounded > high
     outside = below | above
     tally.clipped += int(np.count_nonzero(outside))
