@@ -55,6 +55,9 @@ class Shared:
         self._unit: tuple[int, ...] = ()
         self._cores: dict[tuple[int, ...], NDArray[np.float32]] = {}
 
+    def __reduce__(self) -> tuple[type[Shared], tuple[()]]:
+        return Shared, ()  # other processes predict for themselves
+
     def cores(
         self, unit: tuple[int, ...], tile: tuple[int, ...], predict: Callable[[], NDArray[np.float32]]
     ) -> NDArray[np.float32]:
@@ -79,6 +82,9 @@ class Planes:
         self.count = count
         self._held: dict[tuple[int, ...], NDArray[np.float32]] = {}
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[Planes], tuple[int]]:
+        return Planes, (self.count,)  # other processes read for themselves
 
     def get(self, key: tuple[int, ...], read: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
         """Return an image that is held, or read it and let the oldest go."""

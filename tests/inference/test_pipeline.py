@@ -98,13 +98,13 @@ def one_after_another(source: Path, out: Path, config: UpscaleConfig) -> dict[st
 
 
 KINDS: list[tuple[str, Shape, dict[str, object]]] = [
-    ("interval", (1, 2, 2, 50, 40), {"interval": True}),
+    ("interval", (1, 2, 1, 40, 30), {"interval": True}),
     ("planes beside it", (1, 1, 3, 40, 30), {"axis": "z", "frames": 3, "target": 1}),
     ("time points beside it", (3, 1, 1, 40, 30), {"axis": "t", "frames": 3, "target": 1}),
     ("one of several channels", (1, 2, 1, 40, 30), {"axis": "c", "frames": 2, "target": 0}),
     ("channels at once", (1, 2, 2, 40, 30), {"channels": 2}),
     ("three dimensions", (1, 1, 6, 24, 16), {"dimensions": 3}),
-    ("attention", (1, 1, 1, 40, 30), {"attention": True}),
+    ("attention", (1, 1, 1, 24, 20), {"attention": True}),
 ]
 
 
