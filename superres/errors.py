@@ -53,5 +53,9 @@ class OutputWriteError(SuperresError, OSError):
         return str(self.args[0]) if self.args else ""
 
 
+class DiskFullError(OutputWriteError):
+    """Writing failed for want of space: with some space freed it can go on."""
+
+
 class Cancelled(SuperresError):
     """Raised out of a progress callback to stop a job; safe at any moment."""

@@ -297,11 +297,22 @@ def _show_upscaled(source: Path, summary: UpscaleSummary) -> None:
         "shape": sizes_text("TCZYX", summary.shape),
         "voxel size": voxel_size_text(summary.voxel_size),
         "time": duration_text(summary.seconds),
+        "speed": _speed_text(summary),
         "resumed": resumed if summary.units_done_before else "",
         "warnings": "\n".join(summary.warnings),
         "trust": "" if summary.trust is None else summary.trust.sentence(),
     }
     show_facts(f"Upscaled {source}", facts)
+
+
+def _speed_text(summary: UpscaleSummary) -> str:
+    """Say how fast it went, and where the time went; nothing where nothing was left to do."""
+    spent = summary.spent
+    if spent is None or summary.rate is None:
+        return ""
+    parts = {"read": spent.read, "predict": spent.predict, "examine": spent.examine, "write": spent.write}
+    told = ", ".join(f"{name} {duration_text(seconds)}" for name, seconds in parts.items())
+    return f"{summary.rate:.3g} output megapixels per second ({told}, side by side)"
 
 
 def show_failures(failures: Mapping[Path, str] | Mapping[str, str], total: int) -> None:

@@ -31,6 +31,9 @@ def upscale(
         str | None, typer.Option(metavar="on|off", help="Fall back on interpolation where needed.")
     ] = None,
     trust: Annotated[str | None, typer.Option(metavar="on|off", help="Write maps of how far to believe it.")] = None,
+    halo: Annotated[
+        str | None, typer.Option(metavar="exact|fast", help="Read half as far around tiles; says what that changes.")
+    ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -38,7 +41,7 @@ def upscale(
     with job(RESUMES) as progress:
         from superres.config import UpscaleConfig, load_config
 
-        config = load_config(UpscaleConfig, None, overrides or (), model=model, guard=guard, trust=trust)
+        config = load_config(UpscaleConfig, None, overrides or (), model=model, guard=guard, trust=trust, halo=halo)
         stores = _stores(inputs, out)
         from superres import inference
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from superres.config import UpscaleConfig
+from superres.inference.pipeline import Spent, run_units
 from superres.inference.predictor import Predictor
 from superres.inference.trust import TrustSummary
 from superres.inference.unit import Tally
 from superres.inference.upscaling import Upscaling
 from superres.modelfile import FOR_DISPLAY
-from superres.progress import Progress, ProgressCallback, silent
-from superres.volumes import Unit, Volume
+from superres.progress import ProgressCallback, silent
+from superres.volumes import Volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,10 @@ class UpscaleSummary:
         What a person should know.
     trust : TrustSummary or None
         How far to believe it; None where that was not wanted or cannot be told of this model.
+    rate : float or None
+        Output megapixels per second of this run, beginning and pyramid counted in; None where nothing was to do.
+    spent : Spent or None
+        Where the time of this run went.
     """
 
     path: Path
@@ -50,6 +54,8 @@ class UpscaleSummary:
     clipped: int
     warnings: tuple[str, ...]
     trust: TrustSummary | None = None
+    rate: float | None = None
+    spent: Spent | None = None
 
 
 def upscale(
@@ -88,14 +94,18 @@ def upscale(
     upscaling = Upscaling.open(source, out, config, predictor)
     units = upscaling.units()
     todo = [unit for unit in units if not upscaling.is_done(unit)]
-    events = _tile_events(upscaling, todo, progress)
-    next(events)
-    for unit in todo:
-        upscaling.do(unit, events)
-    return finish(upscaling, progress, started=started, done_before=len(units) - len(todo))
+    spent = run_units(upscaling, todo, progress)
+    return finish(upscaling, progress, started=started, done_before=len(units) - len(todo), spent=spent)
 
 
-def finish(upscaling: Upscaling, progress: ProgressCallback, *, started: float, done_before: int) -> UpscaleSummary:
+def finish(
+    upscaling: Upscaling,
+    progress: ProgressCallback,
+    *,
+    started: float,
+    done_before: int,
+    spent: Spent | None = None,
+) -> UpscaleSummary:
     """Write pyramids and metadata of an output whose shards are all done, and sum it up.
 
     Parameters
@@ -104,6 +114,8 @@ def finish(upscaling: Upscaling, progress: ProgressCallback, *, started: float, 
         By `time.monotonic`.
     done_before : int
         Shards that were not done by this run.
+    spent : Spent, optional
+        Where the time went, from `superres.inference.pipeline.run_units`.
 
     Raises
     ------
@@ -114,31 +126,22 @@ def finish(upscaling: Upscaling, progress: ProgressCallback, *, started: float, 
     store.finish(progress)
     units = store.units()
     summary = None if upscaling.trust is None else upscaling.trust.finish(units, progress)
-    tally = upscaling.tally()
+    tally, seconds = upscaling.tally(), time.monotonic() - started
     return UpscaleSummary(
         path=store.path,
         shape=store.layout.shape,
         voxel_size=store.layout.voxel_size,
         units=len(units),
         units_done_before=done_before,
-        seconds=time.monotonic() - started,
+        seconds=seconds,
         clipped=tally.clipped,
         warnings=_warnings(upscaling.volume, upscaling.predictor, tally, store.layout.dtype)
-        + (first.without if first.guard is None else ()),
+        + (first.without if first.guard is None else ())
+        + upscaling.notes,
         trust=summary,
+        rate=spent.voxels / 1e6 / seconds if spent is not None and spent.voxels else None,
+        spent=spent,
     )
-
-
-def _tile_events(upscaling: Upscaling, todo: list[Unit], progress: ProgressCallback) -> Iterator[None]:
-    """Report one event before the first tile and one after each; shards that were finished before count as done."""
-    counts = {unit: upscaling.tiles(unit) for unit in upscaling.units()}
-    total = sum(counts.values())
-    done = total - sum(counts[unit] for unit in todo)
-    progress(Progress("upscale", done, total, "tiles"))
-    while True:
-        yield
-        done += 1
-        progress(Progress("upscale", done, total, "tiles"))
 
 
 def _warnings(volume: Volume, predictor: Predictor, tally: Tally, dtype: str) -> tuple[str, ...]:
