@@ -23,6 +23,7 @@ from superres.phases import OptimiserConfig as OptimiserConfig
 from superres.phases import Phase as Phase
 from superres.phases import Preset, check_phases, fill_in_phases
 from superres.recipe_files import beside, read_yaml, with_degradation
+from superres.settings import ClusterConfig as ClusterConfig
 from superres.settings import Context as Context
 from superres.settings import Device as Device
 from superres.settings import Factor as Factor

@@ -46,11 +46,19 @@ class OutputExistsError(SuperresError, FileExistsError):
         return str(self.args[0]) if self.args else ""
 
 
+class OutputInUseError(SuperresError):
+    """Another run writes this output at the moment."""
+
+
 class OutputWriteError(SuperresError, OSError):
     """Writing failed (a full disk, a lost mount); what is finished stays valid and resumable."""
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
+
+
+class ClusterError(SuperresError):
+    """A cluster cannot be reached or started, or one of its workers lacks something."""
 
 
 class Cancelled(SuperresError):

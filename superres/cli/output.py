@@ -298,10 +298,20 @@ def _show_upscaled(source: Path, summary: UpscaleSummary) -> None:
         "voxel size": voxel_size_text(summary.voxel_size),
         "time": duration_text(summary.seconds),
         "resumed": resumed if summary.units_done_before else "",
+        "not finished": "" if summary.finished else _unfinished_text(summary),
         "warnings": "\n".join(summary.warnings),
         "trust": "" if summary.trust is None else summary.trust.sentence(),
     }
     show_facts(f"Upscaled {source}", facts)
+
+
+def _unfinished_text(summary: UpscaleSummary) -> str:
+    if not summary.missing:
+        return "another part finishes the store at this moment"
+    return (
+        f"{summary.missing} of {summary.units} blocks are other parts' to do; the part that ends last finishes the "
+        "store, or the same command without --part"
+    )
 
 
 def show_failures(failures: Mapping[Path, str] | Mapping[str, str], total: int) -> None:

@@ -10,6 +10,7 @@ import typer
 from superres.cli import output
 from superres.cli.application import RESUMES, AsJson, Overrides, app, examples, job
 from superres.cli.batch import Outcome, refuse_twins, run_each
+from superres.cli.distribution import dealt, share_of, workers
 from superres.errors import InputError
 from superres.progress import ProgressCallback
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     epilog=examples(
         "superres upscale stack.tif --model runs/em --out stack.ome.zarr",
         "superres upscale folder --model runs/em --out upscaled --set device=cuda",
+        "superres upscale stack.tif --model runs/em --out stack.ome.zarr --part 3/8",
+        "superres upscale stack.tif --model runs/em --out stack.ome.zarr --cluster slurm.yaml",
     )
 )
 def upscale(
@@ -31,6 +34,15 @@ def upscale(
         str | None, typer.Option(metavar="on|off", help="Fall back on interpolation where needed.")
     ] = None,
     trust: Annotated[str | None, typer.Option(metavar="on|off", help="Write maps of how far to believe it.")] = None,
+    part: Annotated[
+        str | None, typer.Option(metavar="i/n", help="Do one of n parts, for job arrays; the last one finishes.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Hand the work to the workers of this Dask scheduler.")
+    ] = None,
+    cluster: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Start the Dask cluster that this file describes.")
+    ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -39,19 +51,23 @@ def upscale(
         from superres.config import UpscaleConfig, load_config
 
         config = load_config(UpscaleConfig, None, overrides or (), model=model, guard=guard, trust=trust)
-        stores = _stores(inputs, out)
+        share = share_of(part, scheduler, cluster)
+        stores, share = dealt(_stores(inputs, out), share)
         from superres import inference
 
         predictor = inference.load_model(config.model, config.device)
+        with workers(scheduler, cluster) as run:
 
-        def one(source: Path, progress: ProgressCallback) -> UpscaleSummary:
-            return inference.upscale(source, stores[source], config, progress=progress, predictor=predictor)
+            def one(source: Path, progress: ProgressCallback) -> UpscaleSummary:
+                return inference.upscale(
+                    source, stores[source], config, progress=progress, predictor=predictor, part=share, run=run
+                )
 
-        if len(inputs) == 1 and not _is_collection(inputs[0]):
-            (source,) = stores
-            outcome = Outcome({source: one(source, progress)})
-        else:
-            outcome = run_each({source: source.name for source in stores}, one, progress)
+            if len(inputs) == 1 and not _is_collection(inputs[0]):
+                (source,) = stores
+                outcome = Outcome({source: one(source, progress)})
+            else:
+                outcome = run_each({source: source.name for source in stores}, one, progress)
     output.show_upscaled(outcome.summaries, outcome.failures, as_json=as_json)
     if outcome.failures:
         raise typer.Exit(1)

@@ -36,7 +36,7 @@ def run_units(upscaling: Upscaling, units: Sequence[Unit], progress: ProgressCal
 
 def _tile_events(upscaling: Upscaling, units: Sequence[Unit], progress: ProgressCallback) -> Iterator[None]:
     """Report one event before the first tile and one after each; shards that others have done count as done."""
-    total = sum(upscaling.tiles(unit) for unit in upscaling.units())
+    total = upscaling.all_tiles()
     done = total - sum(upscaling.tiles(unit) for unit in units)
     progress(Progress("upscale", done, total, "tiles"))
     while True:

@@ -46,22 +46,31 @@ class Predictor:
         Where the net runs.
     path : Path, optional
         The model file. With it a predictor can be pickled: it travels as the path and is loaded once in each process.
+    wanted : str
+        The device that was asked for, which other hosts choose theirs by; default `device`.
     """
 
     def __init__(
-        self, net: UNet, header: ModelHeader, identity: str, device: torch.device, path: Path | None = None
+        self,
+        net: UNet,
+        header: ModelHeader,
+        identity: str,
+        device: torch.device,
+        path: Path | None = None,
+        wanted: str | None = None,
     ) -> None:
         self.header = header
         self.identity = identity
         self.device = device
         self.rule = IntensityRule.model_validate(dict(header.intensity))
         self._path = path
+        self._wanted = wanted or device.type
         self._net = place(net, device)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._path is None:
             raise TypeError("a predictor that was not loaded from a file cannot be sent to other processes")
-        return _load_same, (self._path.absolute(), self.identity, self.device.type)
+        return _load_same, (self._path.absolute(), self.identity, self._wanted)
 
     @torch.inference_mode()
     def predict(self, low: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -368,7 +377,7 @@ def load_model(path: Path | str, device: str = "auto") -> Predictor:
         When there is no model, or it cannot be read.
     """
     file = load_model_file(Path(path))
-    return Predictor(net_from_model_file(file), file.header, file.identity, choose_device(device), file.path)
+    return Predictor(net_from_model_file(file), file.header, file.identity, choose_device(device), file.path, device)
 
 
 @lru_cache(maxsize=2)
