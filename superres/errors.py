@@ -57,6 +57,10 @@ class OutputWriteError(SuperresError, OSError):
         return str(self.args[0]) if self.args else ""
 
 
+class DiskFullError(OutputWriteError):
+    """Writing failed for want of space: with some space freed it can go on."""
+
+
 class ClusterError(SuperresError):
     """A cluster cannot be reached or started, or one of its workers lacks something."""
 

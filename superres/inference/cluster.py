@@ -19,6 +19,7 @@ import superres.errors
 from superres.config import ClusterConfig
 from superres.errors import ClusterError, SuperresError
 from superres.inference.cluster_start import started
+from superres.inference.pipeline import Spent
 from superres.inference.upscaling import Upscaling
 from superres.inference.worker import described
 from superres.progress import Progress, ProgressCallback
@@ -64,7 +65,7 @@ class Cluster:
     in_one_job: int = 0
     resources: Mapping[str, float] | None = None
 
-    def run(self, upscaling: Upscaling, units: Sequence[Unit], progress: ProgressCallback) -> None:
+    def run(self, upscaling: Upscaling, units: Sequence[Unit], progress: ProgressCallback) -> Spent:
         """Have the workers predict and write shards; otherwise as `superres.inference.pipeline.run_units`.
 
         Parameters
@@ -80,8 +81,9 @@ class Cluster:
             What a worker met with; the message names its host.
         """
         with described(upscaling, self.threads, self.in_one_job) as told:
-            _Job(self, told, upscaling, units, progress).run()
+            spent = _Job(self, told, upscaling, units, progress).run()
         _settle(upscaling, units)
+        return spent
 
 
 @contextmanager
@@ -162,12 +164,13 @@ class _Job:
         self._finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._failures: Counter[Unit] = Counter()
         self._seconds: float | None = None
+        self._spent = Spent()
         self._tiles = {unit: upscaling.tiles(unit) for unit in units}
         self._total = upscaling.all_tiles()
         self._done = self._total - sum(self._tiles.values())
         self._workers, self._looked = 0, float("-inf")
 
-    def run(self) -> None:
+    def run(self) -> Spent:
         """Do all of them; whatever ends it, no task is left behind."""
         self._report()
         try:
@@ -179,6 +182,7 @@ class _Job:
         finally:
             with suppress(Exception):  # the scheduler may be gone
                 self._cluster.client.cancel(list(self._running), force=True)
+        return self._spent
 
     def _report(self) -> None:
         note = "" if self._workers or self._looked < 0 else f"no worker at {self._cluster.name} yet"
@@ -232,8 +236,11 @@ class _Job:
         result = future.result(timeout=_CONNECT_SECONDS)
         if "error" in result:
             raise _error_of(result)
-        if result["seconds"] is not None:
-            self._seconds = result["seconds"] if self._seconds is None else (self._seconds + result["seconds"]) / 2
+        if result["shards"]:
+            each = result["seconds"] / result["shards"]
+            self._seconds = each if self._seconds is None else (self._seconds + each) / 2
+        for name, value in result["spent"].items():
+            setattr(self._spent, name, getattr(self._spent, name) + value)
         self._done += sum(self._tiles[unit] for unit in units)
         self._report()
 

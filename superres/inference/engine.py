@@ -10,7 +10,7 @@ from pathlib import Path
 from superres.config import UpscaleConfig
 from superres.errors import ConfigError
 from superres.inference.parts import Part, of_part
-from superres.inference.pipeline import run_units
+from superres.inference.pipeline import Spent, run_units
 from superres.inference.predictor import Predictor
 from superres.inference.trust import TrustSummary
 from superres.inference.unit import Tally
@@ -21,7 +21,7 @@ from superres.volumes import Unit, Volume
 from superres.volumes.opening import is_url
 from superres.volumes.output_lock import NO_LOCKS, OutputLock
 
-RunUnits = Callable[[Upscaling, Sequence[Unit], ProgressCallback], None]
+RunUnits = Callable[[Upscaling, Sequence[Unit], ProgressCallback], Spent]
 """Does shards of an upscaling: `superres.inference.pipeline.run_units`, or `superres.inference.cluster.Cluster.run`."""
 
 
@@ -47,6 +47,10 @@ class UpscaleSummary:
         What a person should know.
     trust : TrustSummary or None
         How far to believe it; None where that was not wanted or cannot be told of this model.
+    rate : float or None
+        Output megapixels per second of this run, beginning and pyramid counted in; None where nothing was to do.
+    spent : Spent or None
+        Where the time of this run went.
     missing : int
         Shards that other parts of the job have still to do.
     finished : bool
@@ -63,6 +67,8 @@ class UpscaleSummary:
     clipped: int
     warnings: tuple[str, ...]
     trust: TrustSummary | None = None
+    rate: float | None = None
+    spent: Spent | None = None
     missing: int = 0
     finished: bool = True
 
@@ -122,17 +128,24 @@ def upscale(
         units = upscaling.units()
         own = units if part is None else part.of(units, together=upscaling.together)
         todo = [unit for unit in own if not upscaling.is_done(unit)]
-        (run or run_units)(upscaling, todo, of_part(progress, upscaling, own))
+        spent = (run or run_units)(upscaling, todo, of_part(progress, upscaling, own))
         missing = sum(not upscaling.is_done(unit) for unit in units) if part is not None else 0
         before = len(units) - len(todo) - missing
         with lock.alone("finish") as is_alone:
             if missing or not is_alone:
                 return _unfinished(upscaling, missing, started=started, done_before=before)
-            summary = finish(upscaling, progress, started=started, done_before=before)
+            summary = finish(upscaling, progress, started=started, done_before=before, spent=spent)
     return summary if lock.works else replace(summary, warnings=(*summary.warnings, NO_LOCKS))
 
 
-def finish(upscaling: Upscaling, progress: ProgressCallback, *, started: float, done_before: int) -> UpscaleSummary:
+def finish(
+    upscaling: Upscaling,
+    progress: ProgressCallback,
+    *,
+    started: float,
+    done_before: int,
+    spent: Spent | None = None,
+) -> UpscaleSummary:
     """Write pyramids and metadata of an output whose shards are all done, and sum it up.
 
     Parameters
@@ -141,6 +154,8 @@ def finish(upscaling: Upscaling, progress: ProgressCallback, *, started: float, 
         By `time.monotonic`.
     done_before : int
         Shards that were not done by this run.
+    spent : Spent, optional
+        Where the time went, from `superres.inference.pipeline.run_units`.
 
     Raises
     ------
@@ -151,18 +166,20 @@ def finish(upscaling: Upscaling, progress: ProgressCallback, *, started: float, 
     store.finish(progress)
     units = store.units()
     summary = None if upscaling.trust is None else upscaling.trust.finish(units, progress)
-    tally = upscaling.tally()
+    tally, seconds = upscaling.tally(), time.monotonic() - started
     return UpscaleSummary(
         path=store.path,
         shape=store.layout.shape,
         voxel_size=store.layout.voxel_size,
         units=len(units),
         units_done_before=done_before,
-        seconds=time.monotonic() - started,
+        seconds=seconds,
         clipped=tally.clipped,
         warnings=_warnings(upscaling.volume, upscaling.predictor, tally, store.layout.dtype)
         + (first.without if first.guard is None else ()),
         trust=summary,
+        rate=spent.voxels / 1e6 / seconds if spent is not None and spent.voxels else None,
+        spent=spent,
     )
 
 

@@ -54,17 +54,29 @@ class Guarded(NamedTuple):
     net: NDArray[np.float32]
 
 
-def predict_guarded(
-    predictor: Predictor,
-    read: Read,
-    plan: TilePlan,
-    core: Place,
-    guard: Guard,
-    *,
-    damp: bool = True,
-    interval: bool = False,
-) -> Guarded:
-    """Predict the core of one tile of one channel and examine it.
+class Grown(NamedTuple):
+    """What the net made of a tile and of what stands around it, to be examined.
+
+    Parameters
+    ----------
+    core, grown : tuple of slice
+        Rows and columns of the low grid: the tile, and with its surroundings.
+    parts : ndarray
+        float32, (1 or 3, rows * fy, columns * fx) of `grown`, normalised: the prediction, and its half-widths.
+    own : callable
+        Gives normalised voxels of the image that is predicted, (1, y, x).
+    """
+
+    core: Place
+    grown: Place
+    parts: NDArray[np.float32]
+    own: Read
+
+
+def predict_grown(
+    predictor: Predictor, read: Read, plan: TilePlan, core: Place, guard: Guard, *, interval: bool = False
+) -> Grown:
+    """Run the net for the core of one tile of one channel, and for as much around it as the guard needs.
 
     Parameters
     ----------
@@ -78,24 +90,50 @@ def predict_guarded(
         Rows and columns in low-resolution voxels.
     guard : Guard
         Of the channel.
-    damp : bool
-        False examines and leaves the prediction as the net made it.
     interval : bool
-        Whether to return the net's half-widths, from the same pass.
+        Whether to predict the half-widths, too.
     """
     once = _ReadOnce(read)
     grown = grown_core(core, plan, guard.reach, predictor.header.stride[1:])
     parts = predictor.predict_tile(once, plan, *grown, interval=interval)
-    own = _Own(once, predictor.target)
-    low = _around(own, plan, core, RADIUS + 1)
-    weight, evidence = guard.examine(low, parts[0], plan, grown, core)
+    return Grown(core, grown, parts, _Own(once, predictor.target))
+
+
+def examined(tile: Grown, plan: TilePlan, guard: Guard, *, damp: bool = True) -> Guarded:
+    """Examine what the net made of a tile; needs no net.
+
+    Parameters
+    ----------
+    tile : Grown
+        From `predict_grown`.
+    plan, guard
+        As there.
+    damp : bool
+        False examines and leaves the prediction as the net made it.
+    """
+    low = _around(tile.own, plan, tile.core, RADIUS + 1)
+    weight, evidence = guard.examine(low, tile.parts[0], plan, tile.grown, tile.core)
     inner = tuple(
         slice((part.start - whole.start) * f, (part.stop - whole.start) * f)
-        for part, whole, f in zip(core, grown, plan.factor[1:], strict=True)
+        for part, whole, f in zip(tile.core, tile.grown, plan.factor[1:], strict=True)
     )
-    net = parts[:, *inner]
-    pred = damped(net[0], lambda: _plain(own, plan, core), weight) if damp else net[0]
+    net = tile.parts[:, *inner]
+    pred = damped(net[0], lambda: _plain(tile.own, plan, tile.core), weight) if damp else net[0]
     return Guarded(pred, evidence, net)
+
+
+def predict_guarded(
+    predictor: Predictor,
+    read: Read,
+    plan: TilePlan,
+    core: Place,
+    guard: Guard,
+    *,
+    damp: bool = True,
+    interval: bool = False,
+) -> Guarded:
+    """Predict the core of one tile of one channel and examine it; see `predict_grown` and `examined`."""
+    return examined(predict_grown(predictor, read, plan, core, guard, interval=interval), plan, guard, damp=damp)
 
 
 def grown_core(core: Place, plan: TilePlan, reach: int, stride: tuple[int, int]) -> Place:

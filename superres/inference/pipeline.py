@@ -1,16 +1,65 @@
-"""The loop of one process over shards of an upscaling."""
+"""The loop of one process over shards of an upscaling: reading, predicting, examining and writing side by side.
+
+Little waits between the stages, so that memory does not grow with the volume: windows of the input that are read ahead,
+a tile or two that the net has made, and two shards, one being filled and one being written.
+"""
 
 from __future__ import annotations
 
+import itertools
+import threading
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 
-from superres.inference.upscaling import Upscaling
+from superres.errors import DiskFullError
+from superres.inference.runlog import RunLog
+from superres.inference.stages import Control, Line
+from superres.inference.unit import Forward
+from superres.inference.upscaling import Draft, Upscaling
+from superres.inference.window import Window
+from superres.nets.device import heap_kept
 from superres.progress import Progress, ProgressCallback
 from superres.volumes import Unit
 
+# Windows of the input, and tiles from the net, that wait for the next stage.
+_WINDOWS, _TILES = 1, 1
+# How long a full disk is waited for, and how often writing is tried again, in seconds.
+_DISK_PATIENCE, _DISK_PAUSE = 300.0, 5.0
 
-def run_units(upscaling: Upscaling, units: Sequence[Unit], progress: ProgressCallback) -> None:
+
+@dataclass(slots=True)
+class Spent:
+    """Where the time of a run went; the stages work side by side, so that their sum is more than the run took.
+
+    Parameters
+    ----------
+    read : float
+        Seconds in which the input was read.
+    predict : float
+        Seconds in which the net worked, on all devices together.
+    examine : float
+        Seconds for guard, maps and conversion to the output's dtype.
+    write : float
+        Seconds in which shards were compressed and written, the pyramid left out.
+    voxels : int
+        Of the output, written by this run.
+    """
+
+    read: float = 0.0
+    predict: float = 0.0
+    examine: float = 0.0
+    write: float = 0.0
+    voxels: int = 0
+
+
+def run_units(upscaling: Upscaling, units: Sequence[Unit], progress: ProgressCallback) -> Spent:
     """Predict and write shards; pyramids and metadata are `superres.inference.engine.finish`.
+
+    The bytes are those that `Upscaling.do` writes one shard after another. Where an error or `progress` stops it,
+    shards that are complete are still written.
 
     Parameters
     ----------
@@ -19,27 +68,189 @@ def run_units(upscaling: Upscaling, units: Sequence[Unit], progress: ProgressCal
     units : sequence of Unit
         The shards, in the order of `Upscaling.units`; none that is done.
     progress : callable
-        Receives an event before the first tile and one after each. Shards that are not among `units` count as done.
+        Receives an event before the first tile and one after each, from one thread at a time. Shards that are not
+        among `units` count as done.
 
     Raises
     ------
     InputError
-        When the input turns out damaged.
+        When the input turns out damaged, or changes meanwhile.
     OutputWriteError
-        When writing fails; what is finished is kept.
+        When writing fails; what is finished is kept. A full disk is waited for some minutes.
+    SuperresError
+        When the device fails.
     """
-    events = _tile_events(upscaling, units, progress)
-    next(events)
-    for unit in units:
-        upscaling.do(unit, events)
+    if not units:
+        _TileEvents(upscaling, units, progress)
+        return Spent()
+    log = RunLog.of(upscaling)
+    with log.job(len(units)), heap_kept(upscaling.predictor.device):
+        return _Pipeline(upscaling, units, progress, log).run()
 
 
-def _tile_events(upscaling: Upscaling, units: Sequence[Unit], progress: ProgressCallback) -> Iterator[None]:
-    """Report one event before the first tile and one after each; shards that others have done count as done."""
-    total = upscaling.all_tiles()
-    done = total - sum(upscaling.tiles(unit) for unit in units)
-    progress(Progress("upscale", done, total, "tiles"))
-    while True:
-        yield
-        done += 1
-        progress(Progress("upscale", done, total, "tiles"))
+class _TileEvents:
+    """One event before the first tile and one after each; shards that others have done count as done."""
+
+    def __init__(self, upscaling: Upscaling, units: Sequence[Unit], progress: ProgressCallback) -> None:
+        self._total = upscaling.all_tiles()
+        self._done = self._total - sum(upscaling.tiles(unit) for unit in units)
+        self._progress, self._lock = progress, threading.Lock()
+        self.tell()
+
+    def advance(self) -> None:
+        with self._lock:
+            self._done += 1
+        self.tell()
+
+    def tell(self, note: str = "") -> None:
+        with self._lock:
+            self._progress(Progress("upscale", self._done, self._total, "tiles", note))
+
+
+@dataclass(slots=True)
+class _Job:
+    """A shard on its way, and the seconds that were spent on it."""
+
+    draft: Draft
+    spent: Spent
+    left: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Read:
+    """A shard whose input was read, and the seconds that took."""
+
+    unit: Unit
+    window: Window
+    seconds: float
+
+
+class _Pipeline:
+    """One run over some shards; see `run_units`."""
+
+    def __init__(self, upscaling: Upscaling, units: Sequence[Unit], progress: ProgressCallback, log: RunLog) -> None:
+        self._upscaling, self._units, self._log = upscaling, units, log
+        self._lanes = upscaling.on_each_device()
+        self._control = Control()
+        self._windows: Line[list[_Read]] = Line(self._control, _WINDOWS)
+        self._drafts: Line[_Job] = Line(self._control, 0, drains=True)
+        # A shard takes room from its first tile until it is written: one for each device, and one that is written.
+        self._room = threading.Semaphore(len(self._lanes) + 1)
+        self._events = _TileEvents(upscaling, units, progress)
+        self._spent, self._lock = Spent(), threading.Lock()
+
+    def run(self) -> Spent:
+        control, threads = self._control, []
+        try:
+            threads = [control.run(self._read, halt=False), *(control.run(self._write, halt=True) for _ in self._lanes)]
+            self._run_lanes()
+        except BaseException as error:
+            control.fail(error, halt=False)
+        self._drafts.close()
+        for thread in threads:
+            control.wait_for(thread)
+        if control.error is not None:
+            raise control.error
+        return self._spent
+
+    def _run_lanes(self) -> None:
+        if len(self._lanes) == 1:
+            # In this thread: Ctrl-C lands here, between two operations of the net.
+            self._predict(self._lanes[0])
+            return
+        for thread in [self._control.run(partial(self._predict, lane), halt=False) for lane in self._lanes]:
+            self._control.wait_for(thread)
+
+    def _read(self) -> None:
+        """Read ahead; shards that one run of the net predicts together stay together."""
+        together = self._upscaling.channels[0].shared is not None
+        window = None
+        try:
+            for _, units in itertools.groupby(self._units, lambda unit: unit._replace(c=0) if together else unit):
+                read = []
+                for unit in units:
+                    self._control.check()
+                    with _clock() as seconds:
+                        window = self._upscaling.read(unit, window)
+                        self._upscaling.require_same_input()
+                    read.append(_Read(unit, window, seconds[0]))
+                self._windows.put(read)
+        finally:
+            self._windows.close()
+
+    def _predict(self, lane: Upscaling) -> None:
+        """Run the net on one device, shard by shard; what it makes is examined in another thread."""
+        tiles: Line[tuple[_Job, Forward]] = Line(self._control, _TILES)
+        examiner = self._control.run(partial(self._examine, lane, tiles), halt=True)
+        try:
+            for group in self._windows:
+                for read in group:
+                    self._predict_shard(lane, read, tiles)
+        finally:
+            tiles.close()
+            self._control.wait_for(examiner)
+
+    def _predict_shard(self, lane: Upscaling, read: _Read, tiles: Line[tuple[_Job, Forward]]) -> None:
+        self._control.acquire(self._room)
+        places = lane.places(read.unit)
+        job = _Job(lane.begin(read.unit), Spent(read=read.seconds), len(places))
+        for place in places:
+            self._control.check()
+            with _clock() as seconds:
+                forward = lane.predict(read.unit, place, read.window)
+            job.spent.predict += seconds[0]
+            tiles.put((job, forward))
+            del forward  # large, and not to be held while the next one is made
+            self._events.advance()
+
+    def _examine(self, lane: Upscaling, tiles: Line[tuple[_Job, Forward]]) -> None:
+        for job, forward in tiles:
+            with _clock() as seconds:
+                lane.fill(job.draft, forward)
+            job.spent.examine += seconds[0]
+            job.left -= 1
+            if job.left == 0:
+                self._drafts.put(job)
+            del job, forward
+
+    def _write(self) -> None:
+        for job in self._drafts:
+            with _clock() as seconds:
+                # What was read before the input changed must not be mixed with what is read after.
+                self._upscaling.require_same_input()
+                self._write_patiently(job.draft)
+            job.spent.write, job.spent.voxels = seconds[0], job.draft.block.size
+            self._note(job)
+            del job
+            self._room.release()
+
+    def _write_patiently(self, draft: Draft) -> None:
+        """Write a shard; where the disk is full, say so and try again for some minutes."""
+        deadline = time.monotonic() + _DISK_PATIENCE
+        while True:
+            try:
+                self._upscaling.write(draft)
+            except DiskFullError:
+                if time.monotonic() > deadline or self._control.ending.is_set():
+                    raise
+                self._events.tell("the disk is full; waiting for space")
+                if self._control.ending.wait(_DISK_PAUSE):
+                    raise
+            else:
+                return
+
+    def _note(self, job: _Job) -> None:
+        self._log.shard(job.draft.unit, job.spent)
+        with self._lock:
+            for name in ("read", "predict", "examine", "write", "voxels"):
+                setattr(self._spent, name, getattr(self._spent, name) + getattr(job.spent, name))
+
+
+@contextmanager
+def _clock() -> Iterator[list[float]]:
+    """Measure a block: the seconds stand in the list when it ends."""
+    started, taken = time.perf_counter(), [0.0]
+    try:
+        yield taken
+    finally:
+        taken[0] = time.perf_counter() - started

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from superres.inference.plan import DEFAULT_TILE, SMALLEST_BLOCK, SMALLEST_INPUT
 from superres.inference.restoring import restore_image
 from superres.modelfile import ModelHeader, load_model_file
 from superres.nets import UNet, choose_device, net_from_model_file, place
-from superres.nets.device import layout
+from superres.nets.device import all_devices, layout
 from superres.volumes.edges import mirrored
 
 # Rows and columns of one plane to their voxels, normalised, (images, y, x).
@@ -71,6 +72,13 @@ class Predictor:
         if self._path is None:
             raise TypeError("a predictor that was not loaded from a file cannot be sent to other processes")
         return _load_same, (self._path.absolute(), self.identity, self._wanted)
+
+    def on_each_device(self) -> list[Predictor]:
+        """Return a predictor for every GPU where the device is ``cuda`` without a number; otherwise this one alone."""
+        devices = all_devices(self.device)
+        if len(devices) == 1:
+            return [self]
+        return [Predictor(deepcopy(self._net), self.header, self.identity, device, self._path) for device in devices]
 
     @torch.inference_mode()
     def predict(self, low: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -210,7 +218,12 @@ class Predictor:
             return self._predict_core(read, plan, core, interval)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
-                raise
+                if self.device.type == "cpu":
+                    raise
+                raise SuperresError(
+                    f"{self.device} stopped working ({' '.join(str(error).split())[:200]}); finished shards are kept: "
+                    "run the same command again, on another device if need be: --set device=cpu"
+                ) from error
         sides = [part.stop - part.start for part in core]
         axis = sides.index(max(sides))
         if sides[axis] <= _SMALLEST_TILE:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from superres.errors import OutputWriteError
+from superres.errors import DiskFullError, OutputWriteError
 from superres.volumes import OutputStore, Unit
 from superres.volumes.whole_files import write_whole
 
@@ -36,7 +37,7 @@ class Tallies:
         try:
             write_whole(path, [json.dumps(dict(content), allow_nan=False).encode()])
         except OSError as error:
-            raise OutputWriteError(
+            raise (DiskFullError if error.errno == errno.ENOSPC else OutputWriteError)(
                 f"{path}: writing failed, {error}; mend the cause and run the same command again"
             ) from None
 

@@ -1,10 +1,11 @@
-"""One channel of a volume, predicted shard by shard, and what was found on the way."""
+"""One channel of a volume, predicted tile by tile: what the net does, and what is done with it then."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from superres.config import UpscaleConfig
 from superres.inference.claim import Claim
 from superres.inference.guard import Evidence, Guard
-from superres.inference.guarded import make_guard, noise_windows, predict_guarded
+from superres.inference.guarded import Grown, examined, make_guard, noise_windows, predict_grown
 from superres.inference.interval import half_widths
 from superres.inference.plan import Region, TilePlan
 from superres.inference.predictor import Predictor
+from superres.inference.window import Source
 from superres.volumes import Intensity, Volume, upscaled_grid
 from superres.volumes.dtypes import CastTally, cast
 from superres.volumes.edges import around
@@ -71,16 +73,39 @@ class Planes:
     """
 
     def __init__(self, count: int) -> None:
-        self._count = count
+        self.count = count
         self._held: dict[tuple[int, ...], NDArray[np.float32]] = {}
+        self._lock = threading.Lock()
 
     def get(self, key: tuple[int, ...], read: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
         """Return an image that is held, or read it and let the oldest go."""
-        if key not in self._held:
-            self._held[key] = read()
-            while len(self._held) > self._count:
-                del self._held[next(iter(self._held))]
-        return self._held[key]
+        with self._lock:
+            if key not in self._held:
+                self._held[key] = read()
+                while len(self._held) > self.count:
+                    del self._held[next(iter(self._held))]
+            return self._held[key]
+
+
+class Forward(NamedTuple):
+    """What the net made of one tile.
+
+    Parameters
+    ----------
+    place : tuple of slice
+        Its core, ZYX voxels of the low grid.
+    core : ndarray or None
+        float32, (z * fz, y * fy, x * fx), normalised; None where there is a guard.
+    grown : Grown or None
+        What the guard is to examine.
+    source : Source
+        What it was read from.
+    """
+
+    place: Region
+    core: NDArray[np.float32] | None
+    grown: Grown | None
+    source: Source
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,79 +161,77 @@ class Channel:
 
     def normalised(self, t: int, z: int, y: slice, x: slice) -> NDArray[np.float32]:
         """Read part of a plane as the net sees it, (1, y, x)."""
-        return self._seen(self.index, t, slice(z, z + 1), y, x)
+        return self._seen(self.index, t, slice(z, z + 1), y, x, self.volume)
 
-    def predict(
-        self, t: int, region: Region, dtype: np.dtype[Any], tally: Tally, events: Iterator[None], found: Found | None
+    def forward(self, t: int, place: Region, region: Region, source: Source) -> Forward:
+        """Run the net for one tile.
+
+        Parameters
+        ----------
+        t : int
+            Time point.
+        place, region : tuple of slice
+            The tile's core in voxels of the low grid, and the shard that it belongs to in those of the output.
+        source : Source
+            Gives the voxels that were recorded.
+        """
+        if self.guard is None:
+            return Forward(place, self._core(t, place, region, source), None, source)
+        planes, rows, columns = place
+
+        def read(y: slice, x: slice) -> NDArray[np.float32]:
+            return self._beside(t, planes.start, y, x, source)
+
+        with_interval = self.claim is not None
+        grown = predict_grown(self.predictor, read, self.plan, (rows, columns), self.guard, interval=with_interval)
+        return Forward(place, None, grown, source)
+
+    def complete(
+        self, t: int, forward: Forward, dtype: np.dtype[Any], tally: Tally, found: Found | None
     ) -> NDArray[Any]:
-        """Predict a region of output voxels, on the grey scale and in the dtype of the output; tell `found`."""
-        block = np.empty([part.stop - part.start for part in region], dtype=dtype)
-        for place in self._ordered(region):
-            core, evidence, ends = self._tile(t, place, region)
-            planes, rows, columns = place
-            values = None
-            if self._may_hold_nan or found is not None:
-                values = self.volume.read(t=t, c=self.index, z=planes, y=rows, x=columns)
-            core = self._with_holes(np.asarray(self.intensity.denormalise(core)), values, tally)
-            written = _cast(core, block.dtype, tally)
-            if found is not None and evidence is not None and values is not None:
-                widths = None if ends is None else half_widths(written[0], *self.intensity.denormalise(ends))
-                found(planes.start, rows, columns, evidence, values[0], widths)
-            where = tuple(
-                slice(part.start * f - whole.start, part.stop * f - whole.start)
-                for part, f, whole in zip(place, self.plan.factor, region, strict=True)
-            )
-            block[where] = written
-            next(events)
-        return block
+        """Return a tile on the grey scale and in the dtype of the output, (z, y, x), and tell `found` about it."""
+        planes, rows, columns = forward.place
+        core, evidence, ends = forward.core, None, None
+        if forward.grown is not None and self.guard is not None:
+            guarded = examined(forward.grown, self.plan, self.guard, damp=self.damp)
+            core, evidence, ends = guarded.pred[None], guarded.evidence, self._ends(guarded.net)
+        assert core is not None
+        values = None
+        if self._may_hold_nan or found is not None:
+            values = forward.source.read(t=t, c=self.index, z=planes, y=rows, x=columns)
+        written = _cast(self._with_holes(np.asarray(self.intensity.denormalise(core)), values, tally), dtype, tally)
+        if found is not None and evidence is not None and values is not None:
+            widths = None if ends is None else half_widths(written[0], *self.intensity.denormalise(ends))
+            found(planes.start, rows, columns, evidence, values[0], widths)
+        return written
 
-    def _ordered(self, region: Region) -> Iterable[Region]:
+    def places(self, region: Region) -> Iterable[Region]:
         """List the tiles of a region, those that see the same planes behind each other."""
         places = self.plan.blocks(region)
         if self.predictor.header.context.get("axis") != "z":
             return places
         return sorted(places, key=lambda place: (place[1].start, place[2].start, place[0].start))
 
-    def _tile(
-        self, t: int, place: Region, region: Region
-    ) -> tuple[NDArray[np.float32], Evidence | None, NDArray[np.float32] | None]:
-        """Predict one core, normalised.
-
-        Returns
-        -------
-        tuple
-            The prediction, (z * fz, y * fy, x * fx), what was found, and the lower and upper ends of its intervals,
-            (2, y * fy, x * fx).
-        """
+    def _core(self, t: int, place: Region, region: Region, source: Source) -> NDArray[np.float32]:
+        """Predict one core without a guard, normalised, (z * fz, y * fy, x * fx)."""
         planes, rows, columns = place
 
         def read(y: slice, x: slice) -> NDArray[np.float32]:
-            return self._beside(t, planes.start, y, x)
+            return self._beside(t, planes.start, y, x, source)
 
         def read_block(z: slice, y: slice, x: slice) -> NDArray[np.float32]:
-            return np.stack([self._seen(c, t, z, y, x) for c in self.intensities])
+            return np.stack([self._seen(c, t, z, y, x, source) for c in self.intensities])
 
         def cores() -> NDArray[np.float32]:
             if self.predictor.is_deep:
                 return self.predictor.predict_block(read_block, self.plan, place)
             return self.predictor.predict_tile(read, self.plan, rows, columns)[:, None]
 
-        if self.guard is not None:
-            found = predict_guarded(
-                self.predictor,
-                read,
-                self.plan,
-                (rows, columns),
-                self.guard,
-                damp=self.damp,
-                interval=self.claim is not None,
-            )
-            return found.pred[None], found.evidence, self._ends(found.net)
         if self.shared is None:
-            return cores()[0], None, None
+            return cores()[0]
         unit = (t, *(part.start for part in region))
         together = self.shared.cores(unit, tuple(part.start for part in place), cores)
-        return together[list(self.intensities).index(self.index)], None, None
+        return together[list(self.intensities).index(self.index)]
 
     def _ends(self, net: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """Return the ends of the intervals around what the net itself predicts; None where they are not wanted."""
@@ -218,17 +241,17 @@ class Channel:
         factor = np.float32(self.claim.factor)
         return np.stack([pred - factor * below, pred + factor * above])
 
-    def _seen(self, channel: int, t: int, z: slice, y: slice, x: slice) -> NDArray[np.float32]:
+    def _seen(self, channel: int, t: int, z: slice, y: slice, x: slice, source: Source) -> NDArray[np.float32]:
         """Read part of a channel as the net sees it, (z, y, x)."""
-        recorded = self.volume.read(t=t, c=channel, z=z, y=y, x=x)
+        recorded = source.read(t=t, c=channel, z=z, y=y, x=x)
         values = np.asarray(self.intensities[channel].normalise(recorded), np.float32)
         return np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=0.0)
 
-    def _beside(self, t: int, z: int, y: slice, x: slice) -> NDArray[np.float32]:
+    def _beside(self, t: int, z: int, y: slice, x: slice, source: Source) -> NDArray[np.float32]:
         """Read part of a plane and of all that the net is given with it, (images, y, x); mirrored at the ends."""
         context = self.predictor.header.context
         if not context and len(self.intensities) == 1:
-            return self.normalised(t, z, y, x)
+            return self._seen(self.index, t, slice(z, z + 1), y, x, source)
         frames, (times, _, depth, _, _) = context.get("frames", 1), self.volume.shape
         ts = around(t, frames, times) if context.get("axis") == "t" else [t]
         zs = around(z, frames, depth) if context.get("axis") == "z" else [z]
@@ -237,7 +260,7 @@ class Channel:
         def image(channel: int, at: int, plane: int) -> NDArray[np.float32]:
             return self.held.get(
                 (channel, at, plane, *where),
-                lambda: self._seen(channel, at, slice(plane, plane + 1), y, x),
+                lambda: self._seen(channel, at, slice(plane, plane + 1), y, x, source),
             )
 
         return np.concatenate([image(c, at, plane) for c in self.intensities for at in ts for plane in zs])

@@ -6,19 +6,22 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from superres.config import UpscaleConfig
 from superres.errors import InputError
-from superres.inference.plan import TilePlan
+from superres.inference.plan import Region, TilePlan
 from superres.inference.predictor import Predictor, load_model
-from superres.inference.trust import TrustWriter
-from superres.inference.unit import Channel, Tally, make_channels
+from superres.inference.trust import Maps, TrustWriter
+from superres.inference.unit import Channel, Forward, Planes, Shared, Tally, make_channels
+from superres.inference.window import Source, Window, read_window, surroundings
 from superres.modelfile import FOR_DISPLAY
+from superres.nets.statistics import RADIUS
 from superres.volumes import (
     OutputStore,
     StoreLayout,
@@ -28,6 +31,32 @@ from superres.volumes import (
     open_volume,
     upscaled_grid,
 )
+from superres.volumes.edges import around
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Draft:
+    """One shard while it is filled, tile by tile.
+
+    Parameters
+    ----------
+    unit : Unit
+        Which one.
+    region : tuple of slice
+        ZYX voxels of the output.
+    block : ndarray
+        (z, y, x), in the dtype of the output.
+    maps : Maps or None
+        How far to believe it.
+    tally : Tally
+        What could not be written as it was.
+    """
+
+    unit: Unit
+    region: Region
+    block: NDArray[Any]
+    maps: Maps | None
+    tally: Tally
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +81,8 @@ class Upscaling:
         The output.
     trust : TrustWriter or None
         Its maps; None where they are not wanted, or cannot be made of this model.
+    identity : str
+        Of the input when it was opened, by `superres.volumes.Volume.identity`.
     """
 
     volume: Volume
@@ -60,6 +91,7 @@ class Upscaling:
     channels: tuple[Channel, ...]
     store: OutputStore
     trust: TrustWriter | None
+    identity: str
 
     @classmethod
     def open(cls, source: Path, out: Path, config: UpscaleConfig, predictor: Predictor | None = None) -> Self:
@@ -68,18 +100,19 @@ class Upscaling:
         Parameters and errors as for `superres.upscale`.
         """
         volume = open_volume(source, axes=config.axes, voxel_size=config.voxel_size)
+        identity = volume.identity()
         predictor = predictor or load_model(config.model, config.device)
         indices = _channels(volume, config.channels)
         predictor.require_channels(len(indices), str(source))
         intensities = measure_intensity(volume, predictor.rule, channels=indices)
         plan = predictor.plan(volume.shape[2:], tile=config.tile, shard=config.shard)
         channels = make_channels(volume, indices, intensities, predictor, plan, config)
-        layout = _layout(volume, predictor, plan, config, channels)
+        layout = _layout(volume, identity, predictor, plan, config, channels)
         store = OutputStore.open(out, layout, overwrite=config.overwrite)
         trust = None
         if config.trust and channels[0].guard is not None:
             trust = TrustWriter.open(out, layout, plan, channels, overwrite=config.overwrite)
-        return cls(volume, predictor, plan, tuple(channels), store, trust)
+        return cls(volume, predictor, plan, tuple(channels), store, trust, identity)
 
     def units(self) -> list[Unit]:
         """List every shard, in the order in which they are best done."""
@@ -109,24 +142,110 @@ class Upscaling:
         return self.volume.shape[0] * len(self.channels) * math.prod(-(-n // side) for n, side in sides)
 
     def do(self, unit: Unit, events: Iterator[None]) -> Tally:
-        """Predict and write one shard and its maps; `events` is advanced after each tile.
+        """Read, predict and write one shard and its maps; `events` is advanced after each tile.
+
+        `superres.inference.pipeline.run_units` does the same with many, side by side.
 
         Raises
         ------
         InputError
-            When the input turns out damaged.
+            When the input turns out damaged, or changed.
         OutputWriteError
             When the disk is full or cannot be written to; shards already recorded stay valid.
         """
-        tally, region = Tally(), self.store.region(unit)
+        source, draft = self.read(unit), self.begin(unit)
+        for place in self.places(unit):
+            self.fill(draft, self.predict(unit, place, source))
+            next(events)
+        self.write(draft)
+        return draft.tally
+
+    def read(self, unit: Unit, last: Window | None = None) -> Window:
+        """Read what a shard is predicted from; `last` is what was read before, which may hold the same."""
+        channel = self.channels[unit.c]
+        context = self.predictor.header.context
+        frames, along = context.get("frames", 1), context.get("axis")
+        guard = channel.guard
+        place = surroundings(
+            self.plan,
+            self.store.region(unit),
+            planes=frames // 2 if along == "z" else 0,
+            reach=0 if guard is None else max(guard.reach + max(self.predictor.header.stride), RADIUS + 1),
+            margin=0 if self.predictor.exact_tiling else max(self.plan.tile) // 4 + max(self.predictor.header.stride),
+        )
+        times = around(unit.t, frames, self.volume.shape[0]) if along == "t" else [unit.t]
+        return read_window(self.volume, place, channel.intensities, times, last)
+
+    def begin(self, unit: Unit) -> Draft:
+        """Return a shard to be filled."""
+        region = self.store.region(unit)
+        block = np.empty([part.stop - part.start for part in region], np.dtype(self.store.layout.dtype))
         maps = None if self.trust is None else self.trust.maps(unit, region)
-        found = None if maps is None else maps.add
-        dtype = np.dtype(self.store.layout.dtype)
-        block = self.channels[unit.c].predict(unit.t, region, dtype, tally, events, found)
-        if self.trust is not None and maps is not None:
-            self.trust.write(unit, maps)
-        self.store.write(unit, block, counts=tally.to_json())
-        return tally
+        return Draft(unit, region, block, maps, Tally())
+
+    def places(self, unit: Unit) -> list[Region]:
+        """List the tiles of a shard, ZYX voxels of the low grid, in the order in which they are best done."""
+        return list(self.channels[unit.c].places(self.store.region(unit)))
+
+    def predict(self, unit: Unit, place: Region, source: Source) -> Forward:
+        """Run the net for one tile of a shard."""
+        return self.channels[unit.c].forward(unit.t, place, self.store.region(unit), source)
+
+    def fill(self, draft: Draft, forward: Forward) -> None:
+        """Examine a tile and fill it in; tiles of one shard one after another."""
+        unit, found = draft.unit, None if draft.maps is None else draft.maps.add
+        written = self.channels[unit.c].complete(unit.t, forward, draft.block.dtype, draft.tally, found)
+        where = tuple(
+            slice(part.start * f - whole.start, part.stop * f - whole.start)
+            for part, f, whole in zip(forward.place, self.plan.factor, draft.region, strict=True)
+        )
+        draft.block[where] = written
+
+    def write(self, draft: Draft) -> None:
+        """Write a shard that is filled, its maps first.
+
+        Raises
+        ------
+        OutputWriteError
+            When the disk is full or cannot be written to.
+        """
+        if self.trust is not None and draft.maps is not None:
+            self.trust.write(draft.unit, draft.maps)
+        self.store.write(draft.unit, draft.block, counts=draft.tally.to_json())
+
+    def require_same_input(self) -> None:
+        """Refuse to go on with an input that is not what it was when it was opened.
+
+        Raises
+        ------
+        InputError
+            When it was changed or removed.
+        """
+        source = self.volume.source
+        try:
+            same = self.volume.identity() == self.identity
+        except OSError as error:
+            raise InputError(
+                f"{source}: vanished while it was upscaled ({error.strerror}); put it back and run the same command "
+                "again, finished shards are kept"
+            ) from None
+        if not same:
+            raise InputError(
+                f"{source}: changed while it was upscaled; what is finished is of what it was before. Wait until it is "
+                "completely written, and give another output, or --set overwrite=true to start anew"
+            )
+
+    def on_each_device(self) -> list[Upscaling]:
+        """Return this upscaling once for every device that the setting leaves to it, each with a model of its own."""
+        predictors = self.predictor.on_each_device()
+        return [self] if len(predictors) == 1 else [self._with(predictor) for predictor in predictors]
+
+    def _with(self, predictor: Predictor) -> Upscaling:
+        shared = None if self.channels[0].shared is None else Shared()
+        channels = tuple(
+            replace(one, predictor=predictor, shared=shared, held=Planes(one.held.count)) for one in self.channels
+        )
+        return replace(self, predictor=predictor, channels=channels)
 
     def tally(self) -> Tally:
         """Add up what could not be written as it was, over all shards that are done, whoever did them."""
@@ -149,6 +268,7 @@ def _channels(volume: Volume, wanted: tuple[int, ...] | None) -> tuple[int, ...]
 
 def _layout(
     volume: Volume,
+    identity: str,
     predictor: Predictor,
     plan: TilePlan,
     config: UpscaleConfig,
@@ -175,7 +295,7 @@ def _layout(
         "config": config.model_dump(mode="json", exclude={"overwrite", "device", "trust"})
         | {"model": config.model.name},
     }
-    decisive = [volume.identity(), provenance, dtype, plan.shard, plan.chunk, voxel_size, translation]
+    decisive = [identity, provenance, dtype, plan.shard, plan.chunk, voxel_size, translation]
     names = tuple(volume.channel_names[channel] for channel in provenance["channels"]) if volume.channel_names else ()
     return StoreLayout(
         shape=(volume.shape[0], len(channels), *plan.output_shape),

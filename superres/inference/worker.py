@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def described(upscaling: Upscaling, threads: int = 0, in_one_job: int = 0) -> It
     OutputWriteError
         When it cannot be written.
     """
-    content = pickle.dumps((upscaling.volume.identity(), upscaling))
+    content = pickle.dumps(upscaling)
     digest = hashlib.sha256(content).hexdigest()
     path = upscaling.store.records.folder / f"workers.{digest[:16]}.pickle"
     write_whole(path, [content])
@@ -80,8 +81,9 @@ def do_shards(told: Mapping[str, Any], units: Sequence[Sequence[int]], nthreads:
     Returns
     -------
     dict
-        ``seconds`` per shard that was done, ``None`` where there was none; or ``error``, the name of a class of
-        `superres.errors`, and its ``message``, which names this host.
+        How many ``shards`` were done, the ``seconds`` in all, and where they were ``spent``
+        (`superres.inference.pipeline.Spent`); or ``error``, the name of a class of `superres.errors`, and its
+        ``message``, which names this host.
     """
     try:
         with _ONE_AT_A_TIME:
@@ -89,8 +91,8 @@ def do_shards(told: Mapping[str, Any], units: Sequence[Sequence[int]], nthreads:
             upscaling = _opened(told["path"], told["digest"], told["version"])
             todo = [unit for unit in (Unit(*numbers) for numbers in units) if not upscaling.is_done(unit)]
             started = time.monotonic()
-            run_units(upscaling, todo, silent)
-            return {"seconds": (time.monotonic() - started) / len(todo) if todo else None}
+            spent = run_units(upscaling, todo, silent)
+            return {"shards": len(todo), "seconds": time.monotonic() - started, "spent": asdict(spent)}
     except SuperresError as error:
         return {"error": type(error).__name__, "message": f"worker on {platform.node()}: {error}"}
 
@@ -118,7 +120,7 @@ def _opened(path: str, digest: str, version: str) -> Upscaling:
     if hashlib.sha256(content).hexdigest() != digest:
         raise ClusterError(f"{path}: differs from what was written; is it another file system on this host?")
     try:
-        identity, upscaling = pickle.loads(content)
+        upscaling: Upscaling = pickle.loads(content)
         found = upscaling.volume.identity()
     except OSError as error:
         if isinstance(error, SuperresError):
@@ -127,10 +129,9 @@ def _opened(path: str, digest: str, version: str) -> Upscaling:
             f"{error.filename}: is not there ({error.strerror}); workers read the input and the model themselves, so "
             "mount their file system at the same place on all hosts"
         ) from None
-    if found != identity:
+    if found != upscaling.identity:
         raise InputError(
             f"{upscaling.volume.source}: is not the input that the upscaling was started with (other size or time of "
             "change); give all hosts the same file, and leave it as it is meanwhile"
         )
-    opened: Upscaling = upscaling
-    return opened
+    return upscaling

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from superres.errors import OutputExistsError, OutputWriteError
+from superres.errors import DiskFullError, OutputExistsError, OutputWriteError
 from superres.progress import Progress, ProgressCallback, silent
 from superres.volumes import ngff
 from superres.volumes.pyramid import Reduction, display_window, reduce_region
@@ -353,6 +353,6 @@ def _write_error(path: Path, error: BaseException) -> OutputWriteError:
     full = "No space left on device" in str(error)
     reason = "the disk is full" if full else " ".join(str(error).split())[:300]
     action = "free some space" if full else "mend the cause"
-    return OutputWriteError(
+    return (DiskFullError if full else OutputWriteError)(
         f"{path}: writing failed, {reason}; {action} and run the same command again, finished shards are kept"
     )
