@@ -99,13 +99,17 @@ def _show_planned(one: Forecast) -> None:
         "input": f"{sizes_text('TCZYX', one.shape)}, {one.dtype}",
         "output": f"{sizes_text('TCZYX', one.output_shape)}, {one.output_dtype}, {one.out}",
         "tiles": f"{one.tiles} of {sizes_text('ZYX', one.tile)} input voxels and {sizes_text('ZYX', one.halo)} around",
-        "files": f"{one.shards} shard{'s' if one.shards != 1 else ''}, {one.levels} level{'s' if one.levels != 1 else ''}",
+        "files": f"{_counted(one.shards, 'shard')}, {_counted(one.levels, 'level')}",
         "disk": f"about {bytes_text(one.space.packed)} ({bytes_text(one.space.unpacked)} before compression)"
         + (f", {bytes_text(one.there)} are there already" if one.there else ""),
         "memory": f"about {bytes_text(one.memory)}",
         "time": f"about {duration_text(one.seconds)}",
     }
     show_facts(str(one.source), facts)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _show_total(total: Mapping[str, Any], planned: int, finished: int) -> None:
