@@ -34,6 +34,7 @@ from superres.settings import Range as Range
 from superres.settings import Seconds as Seconds
 from superres.settings import Settings as Settings
 from superres.settings import Shares, check_net
+from superres.settings import WatchConfig as WatchConfig
 
 # --- degradation -----------------------------------------------------------------------------------------------------
 
@@ -246,6 +247,9 @@ class UpscaleConfig(Settings):
     guard: bool = Field(True, description="fall back on interpolation where the prediction is not to be believed")
     trust: bool = Field(True, description="write maps of how far to believe the output, and a summary")
     overwrite: bool = False
+    # What says nothing of the output is left out of what stores record, and of what a resumed run compares.
+    check_disk: bool = Field(True, exclude=True, description="refuse to start what the disk of the output cannot hold")
+    watch: WatchConfig = Field(WatchConfig(), exclude=True, description="of --watch: when a file is complete")
 
 
 # --- YAML and overrides ----------------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-"""The ground of all settings, and the groups that say what a net is given, what it is, what a patch holds, who works.
+"""The ground of all settings, and the groups that say what a net is given, what it is, what a patch holds, and when a
+file that is still being written is complete.
 
 Each is a frozen pydantic model. `superres.config` hands them on to the rooms.
 """
@@ -120,6 +121,36 @@ class PatchConfig(Settings):
     size: int = Field(48, ge=8, description="low-resolution voxels, a multiple of the net's stride")
     depth: int = Field(16, ge=4, description="low-resolution voxels along Z, for nets of three dimensions")
     batch: int = Field(8, ge=1)
+
+
+# --- batches ---------------------------------------------------------------------------------------------------------
+
+
+class WatchConfig(Settings):
+    """How ``superres upscale --watch`` decides that a file is complete, and when it stops looking for new ones."""
+
+    interval: Seconds = Field(2.0, description="time between two looks at the folders")
+    settle: Seconds = Field(10.0, description="a file is taken when size and time have not changed for so long")
+    polls: int = Field(3, ge=2, description="and that was seen in so many looks, one after the other")
+    marker: str | None = Field(
+        None,
+        description="a file beside the image that says 'done'; {name} and {stem} are those of the image, * is any text",
+    )
+    overdue: Seconds = Field(300.0, description="an image that is still not complete after so long is named")
+    idle: Seconds | None = Field(None, description="end after so long without news; default only by Ctrl-C")
+
+    @model_validator(mode="after")
+    def _marker_is_a_name(self) -> Self:
+        if self.marker is not None:
+            try:
+                name = self.marker.format(name="n", stem="s")
+            except (LookupError, ValueError):
+                name = ""
+            if not name.strip() or "/" in name or "\\" in name:
+                raise ValueError(
+                    "marker is the name of a file in the folder of the image, for example '{stem}.done' or 'end.txt'"
+                )
+        return self
 
 
 def check_net(model: ModelConfig, factor: tuple[int, int, int], channels: tuple[int, ...] | None) -> None:

@@ -2,71 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from superres.cli import output
 from superres.errors import ConfigError
 
 if TYPE_CHECKING:
-    from superres.inference.engine import RunUnits
+    from superres.inference import UpscaleSummary
     from superres.inference.parts import Part
 
+TaskT = TypeVar("TaskT")
 
-def share_of(part: str | None, scheduler: str | None, cluster: Path | None) -> Part | None:
-    """Read ``--part``, and refuse it together with ``--scheduler`` or ``--cluster``, or these two together.
 
-    Raises
-    ------
-    ConfigError
-        When more than one is given, or the part is none.
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """Who does the work; by default this process does all of it.
+
+    Parameters
+    ----------
+    part : Part or None
+        Only this part.
+    scheduler : str or None
+        The workers of this Dask scheduler.
+    cluster : Path or None
+        The workers of a cluster that is started as this file says.
     """
-    given = {"--part": part, "--scheduler": scheduler, "--cluster": cluster}
-    named = [name for name, value in given.items() if value is not None]
-    if len(named) > 1:
-        raise ConfigError(f"{' and '.join(named)}: give one of them; each says in its own way who does the work")
-    if part is None:
-        return None
-    from superres.inference.parts import Part
 
-    return Part.parse(part)
+    part: Part | None = None
+    scheduler: str | None = None
+    cluster: Path | None = None
 
+    @classmethod
+    def of(cls, part: str | None, scheduler: str | None, cluster: Path | None, *, watch: bool) -> Sharing:
+        """Read the options.
 
-def dealt(stores: Mapping[Path, Path], share: Part | None) -> tuple[dict[Path, Path], Part | None]:
-    """Choose what of several inputs a part of a job array does.
+        Raises
+        ------
+        ConfigError
+            When they do not go together, or the part is none.
+        """
+        given = {"--part": part, "--scheduler": scheduler, "--cluster": cluster}
+        named = [name for name, value in given.items() if value is not None]
+        if len(named) > 1:
+            raise ConfigError(f"{' and '.join(named)}: give one of them; each says in its own way who does the work")
+        if part is None:
+            return cls(None, scheduler, cluster)
+        if watch:
+            raise ConfigError("--part and --watch: a part is of what is there; give one of them")
+        from superres.inference.parts import Part
 
-    Where there are as many inputs as parts, or more, they are dealt out whole; fewer are each split.
+        return cls(Part.parse(part))
 
-    Returns
-    -------
-    tuple
-        The inputs of this part and their stores, and which part of each of them, None for all.
-    """
-    if share is None or len(stores) < share.count or len(stores) == 1:
-        return dict(stores), share
-    own = share.of(list(stores.items()))
-    output.show_note(f"part {share}: {len(own)} of {len(stores)} inputs, whole ones")
-    return dict(own), None
+    def name_of(self, file: str) -> str:
+        """Name a file that every part writes for itself: ``upscale.3-of-8.json``."""
+        if self.part is None:
+            return file
+        stem, dot, ending = file.partition(".")
+        return f"{stem}.{self.part.number}-of-{self.part.count}{dot}{ending}"
 
+    def deal(self, tasks: Sequence[TaskT]) -> tuple[list[TaskT], Sharing]:
+        """Choose what of several inputs is to be done here, and how.
 
-@contextmanager
-def workers(scheduler: str | None, cluster: Path | None) -> Iterator[RunUnits | None]:
-    """Connect to the workers that are wanted; give what has them do shards, None where this process does them.
+        Where there are as many inputs as parts, or more, they are dealt out whole; fewer are each split.
+        """
+        if self.part is None or len(tasks) < self.part.count:
+            return list(tasks), self
+        own = self.part.of(tasks)
+        output.show_note(f"part {self.part}: {len(own)} of {len(tasks)} inputs, whole ones")
+        return own, replace(self, part=None)
 
-    Raises
-    ------
-    ClusterError, ConfigError, MissingFileError
-        When they cannot be reached or started, or the cluster file is wrong.
-    """
-    if scheduler is None and cluster is None:
-        yield None
-        return
-    from superres.config import ClusterConfig, load_config
+    @contextmanager
+    def upscaling(self) -> Iterator[Callable[..., UpscaleSummary]]:
+        """Connect to the workers that are wanted; give `superres.upscale`, for this part or done by them.
 
-    config = None if cluster is None else load_config(ClusterConfig, cluster)
-    from superres.inference.cluster import open_cluster
+        Raises
+        ------
+        ClusterError, ConfigError, MissingFileError
+            When workers cannot be reached or started, or the cluster file is wrong.
+        """
+        from superres import inference
 
-    with open_cluster(scheduler, config) as found:
-        yield found.run
+        if self.scheduler is None and self.cluster is None:
+            yield partial(inference.upscale, part=self.part)
+            return
+        from superres.config import ClusterConfig, load_config
+
+        config = None if self.cluster is None else load_config(ClusterConfig, self.cluster)
+        from superres.inference.cluster import open_cluster
+
+        with open_cluster(self.scheduler, config) as found:
+            yield partial(inference.upscale, run=found.run)

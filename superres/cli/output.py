@@ -278,19 +278,11 @@ def show_rates(curve: RateCurve, page: Path, *, as_json: bool) -> None:
     show_facts("Learning rate", facts)
 
 
-def show_upscaled(summaries: Mapping[Path, UpscaleSummary], failures: Mapping[Path, str], *, as_json: bool) -> None:
-    """Print what was written, and in a table on stderr what failed."""
+def show_upscaled(source: Path, summary: UpscaleSummary, *, as_json: bool) -> None:
+    """Print what was written for a single input."""
     if as_json:
-        written = [{"input": source, **plain(summary)} for source, summary in summaries.items()]
-        print_json({"written": written, "failed": [{"input": k, "error": v} for k, v in failures.items()]})
-    else:
-        for source, summary in summaries.items():
-            _show_upscaled(source, summary)
-    if failures:
-        show_failures(failures, len(summaries) + len(failures))
-
-
-def _show_upscaled(source: Path, summary: UpscaleSummary) -> None:
+        print_json({"written": [{"input": source, **plain(summary)}], "failed": []})
+        return
     resumed = f"{summary.units_done_before} of {summary.units} blocks were there already"
     facts = {
         "store": str(summary.path),
@@ -314,9 +306,9 @@ def _unfinished_text(summary: UpscaleSummary) -> str:
     )
 
 
-def show_failures(failures: Mapping[Path, str] | Mapping[str, str], total: int) -> None:
-    """Print on stderr which inputs of a batch failed, and why."""
-    show_note(f"{len(failures)} of {total} inputs failed; the others are complete.")
+def show_failures(failures: Mapping[Path, str] | Mapping[str, str], total: int, others: str = "are complete") -> None:
+    """Print on stderr which inputs of a batch failed, and why, and what the others are."""
+    show_note(f"{len(failures)} of {total} inputs failed; the others {others}.")
     if not ERR.is_terminal:
         for message in failures.values():
             show_note(message)
