@@ -44,8 +44,9 @@ class Row:
     file : Path
         The input.
     state : str
-        ``done``, ``part`` (what of it was to be done here is done), ``skipped`` (it was finished before), ``failed``, ``stopped`` (not finished, or not begun, when the
-        batch was stopped), ``waiting`` (not complete when it ended), ``running``.
+        ``done``, ``part`` (what of it is to be done here is done), ``skipped`` (it was finished before), ``failed``,
+        ``stopped`` (not finished, or not begun, when the batch was stopped), ``waiting`` (not complete when it ended),
+        ``running``.
     output : Path
         The store.
     seconds : float
@@ -229,7 +230,7 @@ class Batch:
         self.summaries[task.source] = summary
         if not summary.finished:
             others = f"{summary.missing} of {summary.units} blocks are other parts' to do"
-            return replace(row, state="part", reason=others if summary.missing else "another part finishes it")
+            return replace(row, state="part", remarks=(others if summary.missing else "another part finishes it",))
         changed = task.identity != identity
         if identity and not changed:
             note_finished(

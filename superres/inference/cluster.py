@@ -220,9 +220,9 @@ class _Job:
         if self._failures[self._todo[0]]:
             return [self._todo.popleft()]
         wanted = 1 if self._seconds is None else min(_MOST_PER_TASK, int(_SECONDS_PER_TASK / max(self._seconds, 1e-3)))
-        count = max(1, wanted // self._together) * self._together
         # At the end all workers should have something.
-        count = min(count, max(self._together, len(self._todo) // max(1, self._workers)))
+        wanted = min(wanted, len(self._todo) // max(1, self._workers))
+        count = max(1, wanted // self._together) * self._together
         units: list[Unit] = []
         while self._todo and len(units) < count and not self._failures[self._todo[0]]:
             units.append(self._todo.popleft())
@@ -275,8 +275,6 @@ def _portable_task() -> Callable[..., dict[str, Any]]:
     def shards(told: dict[str, Any], units: list[tuple[int, ...]]) -> dict[str, Any]:
         import platform
 
-        from distributed import get_worker
-
         try:
             from superres.inference.worker import do_shards
         except ImportError as error:
@@ -285,6 +283,8 @@ def _portable_task() -> Callable[..., dict[str, Any]]:
                 f"worker on {platform.node()}: superres cannot be imported ({error}); install superres {wanted} there"
             )
             return {"error": "ClusterError", "message": text}
+        from distributed import get_worker
+
         return do_shards(told, units, get_worker().state.nthreads)
 
     return shards

@@ -21,6 +21,8 @@ _CLASSES = {
     "sge": ("dask_jobqueue", "SGECluster", "superres[cluster]"),
 }
 _CLOSE_SECONDS = 30
+# The usual one may be another cluster's, of which Dask warns.
+_ANY_PORT = ":0"
 
 
 @contextmanager
@@ -66,12 +68,19 @@ def _make(config: ClusterConfig) -> Any:
     except (TypeError, ValueError, OSError, RuntimeError) as error:
         raise ClusterError(
             f"kind {config.kind}: {module}.{name} could not be started with these options "
-            f"({' '.join(str(error).split())[:300]}); they are handed on as they are, see its documentation"
-        ) from error
+            f"({_reason(error)}); they are handed on as they are, see its documentation"
+        ) from None
+
+
+def _reason(error: BaseException) -> str:
+    """Return what is wrong in the end: Dask says first that something failed to start."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def _options(config: ClusterConfig) -> dict[str, Any]:
     """Add what is the same for all to the options of the file, which win."""
     if config.is_job_system:
-        return {"scheduler_options": {"dashboard_address": None}} | config.options
-    return {"n_workers": config.workers, "threads_per_worker": 1, "dashboard_address": None} | config.options
+        return {"scheduler_options": {"dashboard_address": _ANY_PORT}} | config.options
+    return {"n_workers": config.workers, "threads_per_worker": 1, "dashboard_address": _ANY_PORT} | config.options

@@ -52,6 +52,9 @@ class Shared:
         self._unit: tuple[int, ...] = ()
         self._cores: dict[tuple[int, ...], NDArray[np.float32]] = {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Shared, ()  # what is kept stays here
+
     def cores(
         self, unit: tuple[int, ...], tile: tuple[int, ...], predict: Callable[[], NDArray[np.float32]]
     ) -> NDArray[np.float32]:
@@ -76,6 +79,9 @@ class Planes:
         self.count = count
         self._held: dict[tuple[int, ...], NDArray[np.float32]] = {}
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Planes, (self.count,)  # what is held stays here
 
     def get(self, key: tuple[int, ...], read: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
         """Return an image that is held, or read it and let the oldest go."""
