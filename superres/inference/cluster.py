@@ -11,6 +11,7 @@ import queue
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,8 @@ from superres.volumes import Unit
 from superres.volumes.cores import core_count
 
 _CONNECT_SECONDS = 10
+# For an answer of a few numbers that is ready; a worker that died since takes it along.
+_RESULT_SECONDS = 60
 _GPU = {"GPU": 1}
 # Tasks with the scheduler per worker: one that is done, one that waits, and some that ask for more workers.
 _PER_WORKER = 4
@@ -230,10 +233,13 @@ class _Job:
 
     def _take(self, future: Any) -> None:
         units = self._running.pop(future)
-        if future.status != "finished":
-            self._take_failed(future, units)
+        try:
+            result = future.result(timeout=_RESULT_SECONDS)
+        except (Exception, CancelledError) as error:  # of any kind: the worker's own, and what Dask says of its end
+            if self._cluster.client.status != "running":
+                raise self._gone(error) from None
+            self._do_again(units, error)
             return
-        result = future.result(timeout=_CONNECT_SECONDS)
         if "error" in result:
             raise _error_of(result)
         if result["shards"]:
@@ -244,14 +250,8 @@ class _Job:
         self._done += sum(self._tiles[unit] for unit in units)
         self._report()
 
-    def _take_failed(self, future: Any, units: list[Unit]) -> None:
-        """Do shards again whose worker died or failed, one by one, some times."""
-        if future.status == "error":
-            error = future.exception(timeout=_CONNECT_SECONDS)
-        elif self._cluster.client.status != "running":
-            raise self._gone("connection lost")
-        else:
-            error = f"the task is {future.status}"
+    def _do_again(self, units: list[Unit], error: BaseException) -> None:
+        """Put shards back whose worker died or failed, one by one, some times."""
         for unit in reversed(units):
             self._failures[unit] += 1
             if self._failures[unit] >= _ATTEMPTS:

@@ -150,17 +150,14 @@ class _Client:
 class _Future:
     def __init__(self, client: _Client, answer: Any) -> None:
         self._client, self._answer = client, answer
-        self.status = "error" if isinstance(answer, Exception) else "finished"
 
     def add_done_callback(self, callback: Any) -> None:
         callback(self)
 
     def result(self, timeout: float) -> Any:
         self._client.done()
-        return self._answer
-
-    def exception(self, timeout: float) -> Any:
-        self._client.done()
+        if isinstance(self._answer, BaseException):
+            raise self._answer
         return self._answer
 
 
