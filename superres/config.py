@@ -23,6 +23,7 @@ from superres.phases import OptimiserConfig as OptimiserConfig
 from superres.phases import Phase as Phase
 from superres.phases import Preset, check_phases, fill_in_phases
 from superres.recipe_files import beside, read_yaml, with_degradation
+from superres.settings import ClusterConfig as ClusterConfig
 from superres.settings import Context as Context
 from superres.settings import Device as Device
 from superres.settings import Factor as Factor
@@ -35,6 +36,7 @@ from superres.settings import Range as Range
 from superres.settings import Seconds as Seconds
 from superres.settings import Settings as Settings
 from superres.settings import Shares, check_net
+from superres.settings import WatchConfig as WatchConfig
 
 # --- degradation -----------------------------------------------------------------------------------------------------
 
@@ -249,6 +251,9 @@ class UpscaleConfig(Settings):
     guard: bool = Field(True, description="fall back on interpolation where the prediction is not to be believed")
     trust: bool = Field(True, description="write maps of how far to believe the output, and a summary")
     overwrite: bool = False
+    # What says nothing of the output is left out of what stores record, and of what a resumed run compares.
+    check_disk: bool = Field(True, exclude=True, description="refuse to start what the disk of the output cannot hold")
+    watch: WatchConfig = Field(WatchConfig(), exclude=True, description="of --watch: when a file is complete")
 
 
 # --- YAML and overrides ----------------------------------------------------------------------------------------------

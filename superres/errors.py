@@ -46,6 +46,10 @@ class OutputExistsError(SuperresError, FileExistsError):
         return str(self.args[0]) if self.args else ""
 
 
+class OutputInUseError(SuperresError):
+    """Another run writes this output at the moment."""
+
+
 class OutputWriteError(SuperresError, OSError):
     """Writing failed (a full disk, a lost mount); what is finished stays valid and resumable."""
 
@@ -55,6 +59,10 @@ class OutputWriteError(SuperresError, OSError):
 
 class DiskFullError(OutputWriteError):
     """Writing failed for want of space: with some space freed it can go on."""
+
+
+class ClusterError(SuperresError):
+    """A cluster cannot be reached or started, or one of its workers lacks something."""
 
 
 class Cancelled(SuperresError):

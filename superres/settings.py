@@ -1,4 +1,5 @@
-"""The ground of all settings, and the groups that say what a net is given, what it is, and what a patch holds.
+"""The ground of all settings, and the groups that say what a net is given, what it is, what a patch holds, and when a
+file that is still being written is complete.
 
 Each is a frozen pydantic model. `superres.config` hands them on to the rooms.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -124,6 +125,36 @@ class PatchConfig(Settings):
     batch: int = Field(8, ge=1)
 
 
+# --- batches ---------------------------------------------------------------------------------------------------------
+
+
+class WatchConfig(Settings):
+    """How ``superres upscale --watch`` decides that a file is complete, and when it stops looking for new ones."""
+
+    interval: Seconds = Field(2.0, description="time between two looks at the folders")
+    settle: Seconds = Field(10.0, description="a file is taken when size and time have not changed for so long")
+    polls: int = Field(3, ge=2, description="and that was seen in so many looks, one after the other")
+    marker: str | None = Field(
+        None,
+        description="a file beside the image that says 'done'; {name} and {stem} are those of the image, * is any text",
+    )
+    overdue: Seconds = Field(300.0, description="an image that is still not complete after so long is named")
+    idle: Seconds | None = Field(None, description="end after so long without news; default only by Ctrl-C")
+
+    @model_validator(mode="after")
+    def _marker_is_a_name(self) -> Self:
+        if self.marker is not None:
+            try:
+                name = self.marker.format(name="n", stem="s")
+            except (LookupError, ValueError):
+                name = ""
+            if not name.strip() or "/" in name or "\\" in name:
+                raise ValueError(
+                    "marker is the name of a file in the folder of the image, for example '{stem}.done' or 'end.txt'"
+                )
+        return self
+
+
 def check_net(model: ModelConfig, factor: tuple[int, int, int], channels: tuple[int, ...] | None) -> None:
     """Refuse a net that does not go with the factor, or with the channels that a training lists.
 
@@ -144,3 +175,40 @@ def check_net(model: ModelConfig, factor: tuple[int, int, int], channels: tuple[
         raise ValueError("a net of several channels needs to know them; give two or more, for example channels=[0, 1]")
     if predict is not None and channels is not None and predict not in channels:
         raise ValueError(f"context.predict={predict} is none of the channels {list(channels)}")
+
+
+# --- workers ---------------------------------------------------------------------------------------------------------
+
+
+class ClusterConfig(Settings):
+    """A Dask cluster that is started for one job: what a file given with ``--cluster`` says.
+
+    `options` are those of distributed.LocalCluster, dask_cuda.LocalCUDACluster, or of SLURMCluster, PBSCluster,
+    LSFCluster and SGECluster of dask_jobqueue.
+    """
+
+    kind: Literal["local", "cuda", "slurm", "pbs", "lsf", "sge"]
+    workers: int = Field(ge=1, description="at most; a job system starts them as there is work")
+    options: dict[str, Any] = Field({}, description="of the Dask class of that kind, handed on as they are")
+
+    @model_validator(mode="after")
+    def _leaves_workers_alone(self) -> Self:
+        for name in ("n_workers", "asynchronous"):
+            if name in self.options:
+                raise ValueError(f"options.{name}: superres decides that; how many workers there are says 'workers'")
+        return self
+
+    @property
+    def is_job_system(self) -> bool:
+        """Whether workers are jobs of a batch system."""
+        return self.kind not in ("local", "cuda")
+
+    @property
+    def processes(self) -> int:
+        """Workers in one job."""
+        return int(self.options.get("processes") or 1)
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether its workers say that they have a GPU, so that what is sent there may ask for one."""
+        return any("GPU=" in str(argument) for argument in self.options.get("worker_extra_args") or ())

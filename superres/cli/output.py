@@ -278,19 +278,11 @@ def show_rates(curve: RateCurve, page: Path, *, as_json: bool) -> None:
     show_facts("Learning rate", facts)
 
 
-def show_upscaled(summaries: Mapping[Path, UpscaleSummary], failures: Mapping[Path, str], *, as_json: bool) -> None:
-    """Print what was written, and in a table on stderr what failed."""
+def show_upscaled(source: Path, summary: UpscaleSummary, *, as_json: bool) -> None:
+    """Print what was written for a single input."""
     if as_json:
-        written = [{"input": source, **plain(summary)} for source, summary in summaries.items()]
-        print_json({"written": written, "failed": [{"input": k, "error": v} for k, v in failures.items()]})
-    else:
-        for source, summary in summaries.items():
-            _show_upscaled(source, summary)
-    if failures:
-        show_failures(failures, len(summaries) + len(failures))
-
-
-def _show_upscaled(source: Path, summary: UpscaleSummary) -> None:
+        print_json({"written": [{"input": source, **plain(summary)}], "failed": []})
+        return
     resumed = f"{summary.units_done_before} of {summary.units} blocks were there already"
     facts = {
         "store": str(summary.path),
@@ -299,6 +291,7 @@ def _show_upscaled(source: Path, summary: UpscaleSummary) -> None:
         "time": duration_text(summary.seconds),
         "speed": _speed_text(summary),
         "resumed": resumed if summary.units_done_before else "",
+        "not finished": "" if summary.finished else _unfinished_text(summary),
         "warnings": "\n".join(summary.warnings),
         "trust": "" if summary.trust is None else summary.trust.sentence(),
     }
@@ -315,9 +308,18 @@ def _speed_text(summary: UpscaleSummary) -> str:
     return f"{summary.rate:.3g} output megapixels per second ({told}, side by side)"
 
 
-def show_failures(failures: Mapping[Path, str] | Mapping[str, str], total: int) -> None:
-    """Print on stderr which inputs of a batch failed, and why."""
-    show_note(f"{len(failures)} of {total} inputs failed; the others are complete.")
+def _unfinished_text(summary: UpscaleSummary) -> str:
+    if not summary.missing:
+        return "another part finishes the store at this moment"
+    return (
+        f"{summary.missing} of {summary.units} blocks are other parts' to do; the part that ends last finishes the "
+        "store, or the same command without --part"
+    )
+
+
+def show_failures(failures: Mapping[Path, str] | Mapping[str, str], total: int, others: str = "are complete") -> None:
+    """Print on stderr which inputs of a batch failed, and why, and what the others are."""
+    show_note(f"{len(failures)} of {total} inputs failed; the others {others}.")
     if not ERR.is_terminal:
         for message in failures.values():
             show_note(message)

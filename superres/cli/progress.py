@@ -40,6 +40,8 @@ class _Stage:
 
     @property
     def count(self) -> str:
+        if self.event.unit == "%":
+            return f"{100 * self.event.done / self.event.total:.0f} %"
         if self.event.unit == "s":
             return f"{_minutes(self.event.done)}/{_minutes(self.event.total)}"
         return f"{int(self.event.done)}/{int(self.event.total)} {self.event.unit}".rstrip()
@@ -51,7 +53,7 @@ class _Stage:
 
     @property
     def speed(self) -> str:
-        if self.event.done <= self.first or self.event.unit == "s":
+        if self.event.done <= self.first or self.event.unit in ("s", "%"):
             return ""
         if self.rate < 1:
             return f"{1 / self.rate:.3g} s each"

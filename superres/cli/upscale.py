@@ -1,4 +1,4 @@
-"""``superres upscale``: one volume, several, or a folder of them."""
+"""``superres upscale``: one volume, several, a folder of them, or folders that are still being filled."""
 
 from __future__ import annotations
 
@@ -7,24 +7,30 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from superres.cli import output
+from superres.cli import upscale_batch
 from superres.cli.application import RESUMES, AsJson, Overrides, app, examples, job
-from superres.cli.batch import Outcome, refuse_twins, run_each
+from superres.cli.batch import refuse_twins
+from superres.cli.distribution import Sharing
 from superres.errors import InputError
 from superres.progress import ProgressCallback
 
 if TYPE_CHECKING:
-    from superres.inference import UpscaleSummary
+    from superres.config import UpscaleConfig
+    from superres.inference.batch import Task
 
 
 @app.command(
     epilog=examples(
         "superres upscale stack.tif --model runs/em --out stack.ome.zarr",
         "superres upscale folder --model runs/em --out upscaled --set device=cuda",
+        "superres upscale folder --model runs/em --out upscaled --dry-run",
+        "superres upscale folder --model runs/em --out upscaled --watch --set watch.idle=2h",
+        "superres upscale stack.tif --model runs/em --out stack.ome.zarr --part 3/8",
+        "superres upscale stack.tif --model runs/em --out stack.ome.zarr --cluster slurm.yaml",
     )
 )
 def upscale(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Images or volumes, or a folder of them.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Images or volumes, or folders of them.")],
     model: Annotated[Path, typer.Option(help="Model file or run folder.")],
     out: Annotated[Path, typer.Option(help="The store (.zarr) for one input, a folder for several.")],
     guard: Annotated[
@@ -34,47 +40,66 @@ def upscale(
     halo: Annotated[
         str | None, typer.Option(metavar="exact|fast", help="Read half as far around tiles; says what that changes.")
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Follow the folders and take every image when it is complete.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what it will come to: tiles, disk, memory, time.")
+    ] = False,
+    part: Annotated[
+        str | None, typer.Option(metavar="i/n", help="Do one of n parts, for job arrays; the last one finishes.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Hand the work to the workers of this Dask scheduler.")
+    ] = None,
+    cluster: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Start the Dask cluster that this file describes.")
+    ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Upscale volumes into multiscale OME-Zarr; run it again to resume a stopped one."""
+    """Upscale volumes into multiscale OME-Zarr; run it again to resume a stopped one, or to do what is new."""
     with job(RESUMES) as progress:
         from superres.config import UpscaleConfig, load_config
 
         config = load_config(UpscaleConfig, None, overrides or (), model=model, guard=guard, trust=trust, halo=halo)
-        stores = _stores(inputs, out)
-        from superres import inference
-
-        predictor = inference.load_model(config.model, config.device)
-
-        def one(source: Path, progress: ProgressCallback) -> UpscaleSummary:
-            return inference.upscale(source, stores[source], config, progress=progress, predictor=predictor)
-
-        if len(inputs) == 1 and not _is_collection(inputs[0]):
-            (source,) = stores
-            outcome = Outcome({source: one(source, progress)})
+        if watch and dry_run:
+            raise InputError("--watch and --dry-run were given together; give one of them")
+        sharing = Sharing.of(part, scheduler, cluster, watch=watch)
+        if watch:
+            _refuse_no_folder(out)
+            failed = upscale_batch.watch(inputs, out, config, progress, sharing, as_json=as_json)
+        elif len(inputs) == 1 and not _is_collection(inputs[0]):
+            failed = upscale_batch.one(
+                inputs[0], _single_store(inputs[0], out), config, progress, sharing, dry_run=dry_run, as_json=as_json
+            )
         else:
-            outcome = run_each({source: source.name for source in stores}, one, progress)
-    output.show_upscaled(outcome.summaries, outcome.failures, as_json=as_json)
-    if outcome.failures:
+            tasks = _tasks(inputs, out, config, progress)
+            failed = upscale_batch.several(tasks, out, config, progress, sharing, dry_run=dry_run, as_json=as_json)
+    if failed:
         raise typer.Exit(1)
 
 
-def _stores(inputs: list[Path], out: Path) -> dict[Path, Path]:
+def _tasks(inputs: list[Path], out: Path, config: UpscaleConfig, progress: ProgressCallback) -> list[Task]:
     """Pair every input with the store that it is written to, and refuse pairs that would collide."""
-    if len(inputs) == 1 and not _is_collection(inputs[0]):
-        return {inputs[0]: _single_store(inputs[0], out)}
-    if out.suffix == ".zarr" or out.is_file():
-        raise InputError(f"{out}: several inputs need a folder to write to; give one, for example --out upscaled")
+    _refuse_no_folder(out)
+    from superres.inference.batch import Task, refuse_own_folder
     from superres.volumes.collection import find_acquisitions
 
+    refuse_own_folder(inputs, out)
+    axes, voxel_size = config.axes, config.voxel_size
     # Those that cannot be read fail when their turn comes, and are reported then.
-    found = find_acquisitions(inputs, leave_out=[out])
-    stores = {Path(one.path): out / f"{one.name}.ome.zarr" for one in found}
-    refuse_twins(stores, "store", "rename one of them")
-    for source, store in stores.items():
-        _refuse_itself(source, store)
-    return stores
+    found = find_acquisitions(inputs, axes=axes, voxel_size=voxel_size, leave_out=[out], apart=True, progress=progress)
+    tasks = [Task.of(one, out) for one in found]
+    refuse_twins({task.source: task.out for task in tasks}, "store", "rename one of them")
+    for task in tasks:
+        _refuse_itself(task.source, task.out)
+    return tasks
+
+
+def _refuse_no_folder(out: Path) -> None:
+    if out.suffix == ".zarr" or out.is_file():
+        raise InputError(f"{out}: several inputs need a folder to write to; give one, for example --out upscaled")
 
 
 def _single_store(source: Path, out: Path) -> Path:

@@ -1,12 +1,15 @@
-"""The local engine: one volume, one process, shard by shard, resumable at any moment."""
+"""The engine: one volume, shard by shard, by this process, a part of it, or others; resumable at any moment."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from superres.config import UpscaleConfig
+from superres.errors import ConfigError
+from superres.inference.parts import Part, of_part
 from superres.inference.pipeline import Spent, run_units
 from superres.inference.predictor import Predictor
 from superres.inference.trust import TrustSummary
@@ -14,7 +17,12 @@ from superres.inference.unit import Tally
 from superres.inference.upscaling import Upscaling
 from superres.modelfile import FOR_DISPLAY
 from superres.progress import ProgressCallback, silent
-from superres.volumes import Volume
+from superres.volumes import Unit, Volume
+from superres.volumes.opening import is_url
+from superres.volumes.output_lock import NO_LOCKS, OutputLock
+
+RunUnits = Callable[[Upscaling, Sequence[Unit], ProgressCallback], Spent]
+"""Does shards of an upscaling: `superres.inference.pipeline.run_units`, or `superres.inference.cluster.Cluster.run`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,11 @@ class UpscaleSummary:
         Output megapixels per second of this run, beginning and pyramid counted in; None where nothing was to do.
     spent : Spent or None
         Where the time of this run went.
+    missing : int
+        Shards that other parts of the job have still to do.
+    finished : bool
+        Whether pyramid and metadata are written. A part leaves them to the one that ends last; what is told of
+        clipped voxels is then that of the shards which are done.
     """
 
     path: Path
@@ -56,6 +69,8 @@ class UpscaleSummary:
     trust: TrustSummary | None = None
     rate: float | None = None
     spent: Spent | None = None
+    missing: int = 0
+    finished: bool = True
 
 
 def upscale(
@@ -65,6 +80,8 @@ def upscale(
     *,
     progress: ProgressCallback = silent,
     predictor: Predictor | None = None,
+    part: Part | None = None,
+    run: RunUnits | None = None,
 ) -> UpscaleSummary:
     """Upscale a volume into a multiscale OME-Zarr store, or go on with one that was stopped.
 
@@ -80,6 +97,11 @@ def upscale(
         Receives an event per tile.
     predictor : Predictor, optional
         The loaded model of `config`, to load it once for many volumes.
+    part : Part, optional
+        Do only this part of the shards; others do theirs at any time, here or on other hosts. Whoever ends last
+        finishes the store.
+    run : callable, optional
+        Who does the shards: `superres.inference.cluster.Cluster.run`; default this process.
 
     Raises
     ------
@@ -87,15 +109,33 @@ def upscale(
         When the input cannot be used; nothing is written then.
     OutputExistsError
         When `out` holds something else.
+    OutputInUseError
+        When another run, or the same part of it, writes `out` at the moment.
     OutputWriteError
         When writing fails; what is finished is kept.
+    ClusterError
+        When `run` raises it.
     """
     started = time.monotonic()
-    upscaling = Upscaling.open(source, out, config, predictor)
-    units = upscaling.units()
-    todo = [unit for unit in units if not upscaling.is_done(unit)]
-    spent = run_units(upscaling, todo, progress)
-    return finish(upscaling, progress, started=started, done_before=len(units) - len(todo), spent=spent)
+    if part is not None and config.overwrite:
+        raise ConfigError(
+            f"--part with overwrite=true: parts cannot agree who replaces {out}; remove it, or name another"
+        )
+    if run is not None:  # other hosts and processes stand in other folders
+        source, out = source if is_url(str(source)) else source.absolute(), out.absolute()
+    with OutputLock(out, None if part is None else (part.number, part.count)) as lock:
+        upscaling = Upscaling.open(source, out, config, predictor)
+        units = upscaling.units()
+        own = units if part is None else part.of(units, together=upscaling.together)
+        todo = [unit for unit in own if not upscaling.is_done(unit)]
+        spent = (run or run_units)(upscaling, todo, of_part(progress, upscaling, own))
+        missing = sum(not upscaling.is_done(unit) for unit in units) if part is not None else 0
+        before = len(units) - len(todo) - missing
+        with lock.alone("finish") as is_alone:
+            if missing or not is_alone:
+                return _unfinished(upscaling, missing, started=started, done_before=before)
+            summary = finish(upscaling, progress, started=started, done_before=before, spent=spent)
+    return summary if lock.works else replace(summary, warnings=(*summary.warnings, NO_LOCKS))
 
 
 def finish(
@@ -141,6 +181,23 @@ def finish(
         trust=summary,
         rate=spent.voxels / 1e6 / seconds if spent is not None and spent.voxels else None,
         spent=spent,
+    )
+
+
+def _unfinished(upscaling: Upscaling, missing: int, *, started: float, done_before: int) -> UpscaleSummary:
+    """Sum up a part after which others have still something to do."""
+    store, tally = upscaling.store, upscaling.tally()
+    return UpscaleSummary(
+        path=store.path,
+        shape=store.layout.shape,
+        voxel_size=store.layout.voxel_size,
+        units=len(store.units()),
+        units_done_before=done_before,
+        seconds=time.monotonic() - started,
+        clipped=tally.clipped,
+        warnings=_warnings(upscaling.volume, upscaling.predictor, tally, store.layout.dtype),
+        missing=missing,
+        finished=False,
     )
 
 

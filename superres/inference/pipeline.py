@@ -92,7 +92,7 @@ class _TileEvents:
     """One event before the first tile and one after each; shards that others have done count as done."""
 
     def __init__(self, upscaling: Upscaling, units: Sequence[Unit], progress: ProgressCallback) -> None:
-        self._total = sum(upscaling.tiles(unit) for unit in upscaling.units())
+        self._total = upscaling.all_tiles()
         self._done = self._total - sum(upscaling.tiles(unit) for unit in units)
         self._progress, self._lock = progress, threading.Lock()
         self.tell()

@@ -47,6 +47,8 @@ class Predictor:
         The model file. With it a predictor can be pickled: it travels as the path and is loaded once in each process.
     precision : str
         ``exact`` or ``fast``, see `at`.
+    wanted : str
+        The device that was asked for, which other hosts choose theirs by; default `device`.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Predictor:
         identity: str,
         device: torch.device,
         path: Path | None = None,
+        wanted: str | None = None,
         *,
         precision: Precision = "exact",
     ) -> None:
@@ -65,12 +68,13 @@ class Predictor:
         self.rule = IntensityRule.model_validate(dict(header.intensity))
         self.precision: Precision = precision
         self._path = path
+        self._wanted = wanted or device.type
         self._net = place(net, device)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._path is None:
             raise TypeError("a predictor that was not loaded from a file cannot be sent to other processes")
-        return _load_same, (self._path.absolute(), self.identity, self.device.type, self.precision)
+        return _load_same, (self._path.absolute(), self.identity, self._wanted, self.precision)
 
     def on_each_device(self) -> list[Predictor]:
         """Return a predictor for every GPU where the device is ``cuda`` without a number; otherwise this one alone."""
@@ -87,7 +91,8 @@ class Predictor:
         return self if precision == self.precision else self._copy(self._net, self.device, precision)
 
     def _copy(self, net: UNet, device: torch.device, precision: Precision) -> Predictor:
-        return Predictor(net, self.header, self.identity, device, self._path, precision=precision)
+        wanted = self._wanted if device == self.device else None
+        return Predictor(net, self.header, self.identity, device, self._path, wanted, precision=precision)
 
     @property
     def is_rounded(self) -> bool:
@@ -386,7 +391,7 @@ def load_model(path: Path | str, device: str = "auto") -> Predictor:
         When there is no model, or it cannot be read.
     """
     file = load_model_file(Path(path))
-    return Predictor(net_from_model_file(file), file.header, file.identity, choose_device(device), file.path)
+    return Predictor(net_from_model_file(file), file.header, file.identity, choose_device(device), file.path, device)
 
 
 @lru_cache(maxsize=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -127,6 +128,11 @@ class Upscaling:
             units.sort(key=lambda unit: (unit._replace(c=0), unit.c))
         return units
 
+    @property
+    def together(self) -> int:
+        """So many shards behind each other are predicted at once, and should be done by one process."""
+        return 1 if self.channels[0].shared is None else len(self.channels)
+
     def is_done(self, unit: Unit) -> bool:
         """Whether a shard is written, with all of its maps."""
         return self.store.is_done(unit) and (self.trust is None or self.trust.is_done(unit))
@@ -134,6 +140,11 @@ class Upscaling:
     def tiles(self, unit: Unit) -> int:
         """Return how many tiles a shard has."""
         return self.plan.count(self.store.region(unit))
+
+    def all_tiles(self) -> int:
+        """Return how many tiles all shards have."""
+        sides = zip(self.plan.shape, self.plan.tile, strict=True)
+        return self.volume.shape[0] * len(self.channels) * math.prod(-(-n // side) for n, side in sides)
 
     def do(self, unit: Unit, events: Iterator[None]) -> Tally:
         """Read, predict and write one shard and its maps; `events` is advanced after each tile.

@@ -67,6 +67,7 @@ def find_acquisitions(
     axes: str | None = None,
     voxel_size: Sequence[float] | None = None,
     leave_out: Sequence[Path] = (),
+    apart: bool = False,
     progress: ProgressCallback = silent,
 ) -> tuple[Found, ...]:
     """Make a list of acquisitions out of folders, patterns and files.
@@ -83,6 +84,9 @@ def find_acquisitions(
         Of every image, as for `open_volume`.
     leave_out : sequence of Path
         Folders that are not searched, such as the one that results go to.
+    apart : bool
+        Whether names begin with that of the folder that was searched, where there are several such folders: files of
+        one name in two folders then keep apart.
     progress : callable
         Told of every file that is opened.
 
@@ -98,11 +102,23 @@ def find_acquisitions(
     InputError
         When there are too many files to search.
     """
+    several = apart and sum(is_searched(str(given)) for given in inputs) > 1
+    files = [item for given in inputs for item in _expand(str(given), leave_out, several)]
+    return gather(files, axes=axes, voxel_size=voxel_size, progress=progress)
+
+
+def gather(
+    files: Sequence[tuple[str, str]],
+    *,
+    axes: str | None = None,
+    voxel_size: Sequence[float] | None = None,
+    progress: ProgressCallback = silent,
+) -> tuple[Found, ...]:
+    """Open files and stores, given as path and name, and put together what is one acquisition (`find_acquisitions`)."""
 
     def opener(path: str) -> Volume:
         return open_volume(path, axes=axes, voxel_size=voxel_size)
 
-    files = [item for given in inputs for item in _expand(str(given), leave_out)]
     found: list[Found] = []
     covered: set[str] = set()
     for number, (path, name) in enumerate(files):
@@ -132,20 +148,38 @@ def holds_several(path: str) -> bool:
 # --- searching -------------------------------------------------------------------------------------------------------
 
 
-def _expand(given: str, leave_out: Sequence[Path]) -> Iterator[tuple[str, str]]:
+def is_searched(given: str) -> bool:
+    """Whether an input is a folder that is searched for images."""
+    address, part = split_part(given)
+    return part is None and Path(address).is_dir() and not is_single(Path(address))
+
+
+def search(folder: Path, leave_out: Sequence[Path] = (), *, apart: bool = False) -> list[tuple[str, str]]:
+    """Return path and name of every image file and store in a folder and its sub-folders; nothing is opened.
+
+    Raises
+    ------
+    InputError
+        When the folder cannot be read, or holds too many files.
+    """
+    root = folder.resolve().name if apart else ""
+    return [
+        (str(path), Path(root, path.relative_to(folder).parent, _stem(path.name)).as_posix())
+        for path in _Search(folder, leave_out).images()
+    ]
+
+
+def _expand(given: str, leave_out: Sequence[Path], apart: bool = False) -> Iterator[tuple[str, str]]:
     """Yield path and name of every file or store that an input stands for."""
     address, part = split_part(given)
-    if part is None and Path(address).is_dir() and not is_single(Path(address)):
-        search = _Search(Path(address), leave_out)
-        paths = list(search.images())
-        if not paths:
+    if is_searched(given):
+        found = search(Path(address), leave_out, apart=apart)
+        if not found:
             raise MissingFileError(
                 f"{address}: holds no image (no name ends with {', '.join(IMAGE_SUFFIXES[:2])}, .zarr, .png, .czi or "
                 "the like); name the files themselves"
             )
-        yield from (
-            (str(path), path.relative_to(address).parent.joinpath(_stem(path.name)).as_posix()) for path in paths
-        )
+        yield from found
     elif part is None and not is_url(address) and not os.path.lexists(address) and is_pattern(address):
         paths = sorted(matches(address), key=_natural)
         if not paths:
@@ -280,7 +314,7 @@ def _merge_series(found: Sequence[Found], opener: _Opener) -> list[Found]:
     """Put single planes whose names count them together to one acquisition, where the first of them stood."""
     groups: dict[tuple[object, ...], list[int]] = {}
     for number, one in enumerate(found):
-        key = _series_key(one)
+        key = series_key(one)
         if key is not None:
             groups.setdefault(key, []).append(number)
     merged: dict[int, Found | None] = {}
@@ -293,14 +327,19 @@ def _merge_series(found: Sequence[Found], opener: _Opener) -> list[Found]:
     return [one for one in results if one is not None]
 
 
-def _series_key(one: Found) -> tuple[object, ...] | None:
+def series_key(one: Found) -> tuple[object, ...] | None:
     """Return what the planes of one series share: path but for what counts them, shape and type; else None."""
     volume = one.volume
     if volume is None or volume.part or len(volume.files) > 1 or volume.shape[:3] != (1, 1, 1):
         return None
-    path = Path(one.path)
+    kind = counted_name(Path(one.path))
+    return (kind, volume.shape, volume.dtype.str) if kind is not None else None
+
+
+def counted_name(path: Path) -> tuple[Path, str] | None:
+    """Return the folder and the name with "*" for what counts planes, channels or time points; None where none does."""
     kind, replaced = _COUNTED.subn(r"\1\2*", path.name)
-    return (path.parent, kind, volume.shape, volume.dtype.str) if replaced else None
+    return (path.parent, kind) if replaced else None
 
 
 def _pattern(members: Sequence[Found]) -> str:

@@ -15,6 +15,8 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
+from superres.volumes.ngff import shuffle_of
+
 _ABSENT = 2**64 - 1
 
 
@@ -51,7 +53,7 @@ def encode_shard(block: NDArray[Any], shard: Sequence[int], chunk: Sequence[int]
 
 
 def encode_chunk(block: NDArray[Any], chunk: Sequence[int]) -> bytes:
-    """Compress one chunk by blosc (zstd, level 1, bytes shuffled), filled up with zeros to `chunk` voxels."""
+    """Compress one chunk by blosc as `superres.volumes.ngff` specifies it, filled up with zeros to `chunk` voxels."""
     voxels = np.ascontiguousarray(block, block.dtype.newbyteorder("<"))
     if voxels.shape != tuple(chunk):
         voxels = np.pad(voxels, [(0, size - n) for n, size in zip(voxels.shape, chunk, strict=True)])
@@ -60,7 +62,7 @@ def encode_chunk(block: NDArray[Any], chunk: Sequence[int]) -> bytes:
             voxels.view(np.uint8).data,  # type: ignore[arg-type]  # any buffer will do
             level=1,
             compressor="zstd",
-            shuffle=1,
+            shuffle=shuffle_of(block.dtype),
             typesize=voxels.itemsize,
             numthreads=1,
         )

@@ -39,7 +39,7 @@ def make_room(path: Path, fingerprint: str, *, occupied: bool) -> None:
     if records_folder(path).is_dir():
         # Records of the same fingerprint may be those of another process that starts at this moment.
         for other in records_folder(path).iterdir():
-            if other.name != fingerprint:
+            if other.is_dir() and other.name != fingerprint:  # locks are files
                 shutil.rmtree(other)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -65,3 +66,38 @@ def make_predictor() -> MakePredictor:
         return Predictor(net, header, "0", torch.device("cpu"))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def thin_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Write a narrow and shallow model of each kind: for planes, volumes, planes with their neighbours, channels."""
+    folder = tmp_path_factory.mktemp("models")
+    thin: dict[str, Any] = {"widths": (8, 12, 16), "blocks": 1, "middle_blocks": 1, "consistency_sigma": 1.0}
+    kinds: dict[str, dict[str, Any]] = {
+        "plane": {"channels": 1},
+        "volume": {"channels": 1, "dimensions": 3},
+        "frames": {"channels": 1, "frames": 3, "target": 1},
+        "channels": {"channels": 2},
+    }
+    return {name: _thin_model(folder / f"{name}.safetensors", thin | kind) for name, kind in kinds.items()}
+
+
+def _thin_model(path: Path, kind: dict[str, Any]) -> Path:
+    torch.manual_seed(0)
+    architecture = Architecture(factor=(1, 2, 2), **kind)
+    net = UNet(architecture)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.03)
+    frames = architecture.frames
+    header = ModelHeader(
+        name=path.stem,
+        architecture=architecture.to_json(),
+        factor=(1, 2, 2),
+        channels=architecture.channels,
+        receptive_radius=architecture.receptive_radii,
+        stride=architecture.strides,
+        intensity={"percentiles": [0.5, 99.9], "average": 1},
+        context={"axis": "z", "frames": frames, "target": architecture.target} if frames > 1 else {},
+    )
+    save_model_file(path, header, {k: v.numpy() for k, v in net.state_dict().items()})
+    return path

@@ -1,0 +1,207 @@
+"""SIGKILL at random moments, however the work is shared: the next run ends with the same bytes and repeats no shard.
+
+A few kills by default; ``SUPERRES_TEST_KILLS=20`` is the long form, with so many over each of the ways.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from superres.config import ClusterConfig, UpscaleConfig
+from superres.inference import upscale
+from superres.inference.cluster import Cluster, open_cluster
+from superres.progress import Progress
+from superres.volumes import verify_store
+from superres.volumes.hyperstack import save_hyperstack
+
+KILLS = int(os.environ.get("SUPERRES_TEST_KILLS", "2"))
+PARTS = 2
+
+# What a process does that will be killed: it tells of every tile. Run as text, because a process that is started afresh
+# cannot import a test.
+_JOB = """
+from superres.inference import upscale
+from superres.inference.parts import Part
+tell = lambda event: pipe.send(event.stage)
+if scheduler:
+    from superres.inference.cluster import open_cluster
+    with open_cluster(scheduler) as cluster:
+        upscale(source, out, config, run=cluster.run, progress=tell)
+else:
+    upscale(source, out, config, part=part and Part(*part), progress=tell)
+pipe.send("end")
+"""
+
+
+class Job:
+    """A process of its own that upscales, wholly, in part, or by the workers of a scheduler."""
+
+    def __init__(self, source: Path, out: Path, config: UpscaleConfig, **how: Any) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["superres.inference.engine"])
+        self.pipe: Connection
+        self.pipe, pipe = context.Pipe()
+        names = {"source": source, "out": out, "config": config, "part": None, "scheduler": None, "pipe": pipe} | how
+        self.process: BaseProcess = context.Process(target=exec, args=(_JOB, names))
+        self.process.start()
+        pipe.close()
+
+    def told(self) -> str:
+        """Wait for the next thing that it tells; empty once it is gone."""
+        try:
+            return str(self.pipe.recv())
+        except EOFError:
+            return ""
+
+    def kill_after(self, events: int, seconds: float) -> bool:
+        """Kill it so long after so many events; whether it was alive."""
+        for _ in range(events):
+            if self.told() in ("end", ""):
+                break
+        time.sleep(seconds)
+        alive = self.process.exitcode is None
+        self.process.kill()
+        self.process.join(60)
+        self.pipe.close()
+        return alive
+
+    def ends(self) -> bool:
+        """Wait until it has ended; whether it did all that it should."""
+        last = list(iter(self.told, ""))[-1:]
+        self.process.join(60)
+        return last == ["end"] and self.process.exitcode == 0
+
+
+class Output:
+    """A store that is written and killed, and what it must come to."""
+
+    def __init__(self, folder: Path, model: Path) -> None:
+        self.source, self.out = folder / "in.tif", folder / "out.zarr"
+        image = np.random.default_rng(0).integers(300, 40_000, (1, 1, 4, 60, 60))
+        save_hyperstack(self.source, image.astype(np.uint16))
+        self.config = UpscaleConfig.model_validate({"model": model, "tile": 20, "shard": 1, "device": "cpu"})
+        upscale(self.source, folder / "whole.zarr", self.config)
+        self.expected = _files(folder, "whole")
+        self._shards: dict[Path, tuple[int, int]] = {}
+
+    def note_finished(self) -> int:
+        """Note which shards are finished, and that those noted before are still the same files."""
+        before = self._shards
+        records = {path.stem for path in self.out.with_name("out.zarr.records").glob("*/0/*.json")}
+        found = {}
+        for name in records:
+            shard = self.out / "0" / "c" / name.replace(".", "/")
+            found[shard] = (shard.stat().st_ino, shard.stat().st_mtime_ns)
+        assert {shard: found.get(shard) for shard in before} == before, "a finished shard was written again"
+        self._shards = found
+        return len(found)
+
+    def check(self) -> None:
+        """Compare with the output of an undisturbed run."""
+        self.note_finished()
+        assert _files(self.out.parent, "out") == self.expected
+        for kind in ("out.zarr", "out.trust.zarr"):
+            assert verify_store(self.out.with_name(kind)) == []
+            left = [path.name for path in self.out.with_name(f"{kind}.records").iterdir()]
+            assert len(left) == 1, "no lock is left"
+
+
+def _files(folder: Path, name: str) -> dict[str, bytes]:
+    found = {}
+    for store in (folder / f"{name}.zarr", folder / f"{name}.trust.zarr"):
+        for file in sorted(store.rglob("*")):
+            if file.is_file() and file.parent != store:  # metadata hold the name of the store
+                found[f"{store.name.removeprefix(name)}/{file.relative_to(store)}"] = file.read_bytes()
+    return found
+
+
+@pytest.fixture
+def output(tmp_path: Path, thin_models: dict[str, Path]) -> Output:
+    return Output(tmp_path, thin_models["plane"])
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Cluster]:
+    """Two worker processes, started again when they are killed."""
+    config = ClusterConfig(kind="local", workers=2, options={"memory_limit": 0})
+    with open_cluster(config=config) as found:
+        yield found
+
+
+def kill_until(output: Output, start: Callable[[], list[Job]], moments: random.Random) -> int:
+    """Start, kill, and start again; return after how many kills it was finished, or that all were used."""
+    kills = 0
+    while kills < KILLS:
+        jobs = start()
+        # Less than all shards in one go, so that some are left for the next.
+        kills += sum(job.kill_after(moments.randrange(8), moments.uniform(0, 0.1)) for job in jobs)
+        if output.note_finished() == len([name for name in output.expected if name.startswith(".zarr/0/c")]):
+            break
+    return kills
+
+
+def test_killed_alone(output: Output) -> None:
+    moments = random.Random(0)
+    kills = kill_until(output, lambda: [Job(output.source, output.out, output.config)], moments)
+    assert Job(output.source, output.out, output.config).ends()
+    output.check()
+    assert kills >= 1
+
+
+def test_killed_parts(output: Output) -> None:
+    moments = random.Random(1)
+
+    def parts() -> list[Job]:
+        return [Job(output.source, output.out, output.config, part=(number, PARTS)) for number in range(1, PARTS + 1)]
+
+    kills = kill_until(output, parts, moments)
+    assert [job.ends() for job in parts()] == [True] * PARTS
+    output.check()
+    assert kills >= PARTS
+
+
+def test_killed_driver_of_workers(output: Output, workers: Cluster) -> None:
+    moments = random.Random(2)
+    address = workers.client.scheduler.address
+    kills = kill_until(output, lambda: [Job(output.source, output.out, output.config, scheduler=address)], moments)
+    assert Job(output.source, output.out, output.config, scheduler=address).ends()
+    output.check()
+    assert kills >= 1
+
+
+def test_killed_workers_one_by_one(output: Output, workers: Cluster) -> None:
+    """Every worker is killed while the driver goes on; it needs no restart."""
+    moments, killed = random.Random(3), 0
+    due = sorted(moments.sample(range(1, 30), min(KILLS, 20)))
+
+    def kill(event: Progress) -> None:
+        nonlocal killed
+        if event.stage == "upscale" and due and event.done >= due[0]:
+            due.pop(0)
+            time.sleep(moments.uniform(0, 0.1))
+            killed += _kill_one(workers, killed)
+
+    upscale(output.source, output.out, output.config, run=workers.run, progress=kill)
+    output.check()
+    assert killed >= 1
+
+
+def _kill_one(workers: Cluster, number: int) -> int:
+    """Kill one worker process, another one each time; it is started again by its nanny."""
+    processes = list(workers.client.run(os.getpid, nanny=False, on_error="ignore").values())
+    if not processes:
+        return 0
+    os.kill(processes[number % len(processes)], signal.SIGKILL)
+    return 1
