@@ -232,15 +232,26 @@ def _counted(block: NDArray[Any]) -> dict[str, Any]:
     counts: Counter[int] = Counter()
     zero, largest = 0, None
     for below, above in zip(*block, strict=True):
-        half = (below.astype(np.float32) + above) / 2
-        half = half[np.isfinite(half)]
-        zero += int(np.count_nonzero(half == 0))
+        half, times = _lengths(below, above)
+        zero += int(times[half == 0].sum())
         largest = max(float(half.max()), largest or 0.0) if half.size else largest
         steps = np.floor(_BINS * np.log(half[half > 0])).astype(np.int64)
         first = int(steps.min(initial=0))
-        counted = np.bincount(steps - first)
+        counted = np.bincount(steps - first, times[half > 0])
         counts.update({first + int(i): int(counted[i]) for i in np.flatnonzero(counted)})
     return {"zero": zero, "largest": largest, "counts": {str(step): counts[step] for step in sorted(counts)}}
+
+
+def _lengths(below: NDArray[Any], above: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return half the lengths of intervals, finite ones, and how many of each there are."""
+    if below.dtype.kind == "u" and below.dtype.itemsize <= _EXACT_BYTES:
+        # Few lengths for many voxels: a third of the time that logarithms of all would take.
+        found = np.bincount((below.astype(np.int64) + above).ravel())
+        lengths = np.flatnonzero(found)
+        return lengths.astype(np.float32) / 2, found[lengths]
+    half = (below.astype(np.float32) + above) / 2
+    half = half[np.isfinite(half)]
+    return half, np.ones(half.shape, np.int64)
 
 
 def _widths(channel: str, parts: Sequence[Mapping[str, Any]], span: float) -> Widths:
