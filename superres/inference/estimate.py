@@ -40,7 +40,7 @@ _MEASURED = 4
 _PLANES = 8
 # A file takes whole blocks of the disk; a shard comes with a record, and each with folders of its own.
 _BLOCK = 4096
-_BLOCKS_PER_SHARD = 6
+_BLOCKS_PER_SHARD = 4
 _BLOCKS_PER_LEVEL = 6
 
 
