@@ -8,7 +8,7 @@ read (`superres.volumes.complete`), and when the file that says so is there, whe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,12 +116,18 @@ class Arrivals:
             When a folder cannot be read, or holds too many files.
         """
         self._list()
-        settled = [path for path, seen in self._seen.items() if self._is_due(path, seen)]
+        now, settle = self._clock(), self._settings.settle
+        settled = {path for path, seen in self._seen.items() if self._has_settled(path, seen)}
+        # What is known not to be whole is looked into now and then: a file that it needs may have come.
+        if not any(now - self._seen[path].looked_into >= settle for path in settled):
+            return ()
+        for path in settled:
+            self._seen[path].looked_into = now
         kinds = {counted_name(path) for path in settled} - {None}
         # A plane that comes late belongs to a series that was complete without it.
-        series = [path for path in self._seen if path not in settled and counted_name(path) in kinds]
-        together = [(str(path), self._seen[path].name) for path in self._seen if path in settled or path in series]
-        found = gather(together, axes=self._axes, voxel_size=self._voxel_size) if settled else ()
+        together = [path for path in self._seen if path in settled or counted_name(path) in kinds]
+        files = [(str(path), self._seen[path].name) for path in together]
+        found = gather(files, axes=self._axes, voxel_size=self._voxel_size)
         return tuple(one for one in found if self._hand_out(one, settled))
 
     def put_back(self, one: Found) -> None:
@@ -138,14 +144,14 @@ class Arrivals:
 
     def _list(self) -> None:
         now = self._clock()
-        listed: set[Path] = set()
+        listed: dict[Path, None] = {}
         for folder in self._folders:
             for address, name in search(folder, self._leave_out, apart=len(self._folders) > 1):
                 path = Path(address)
                 signature = Signature.of(path)
                 if signature is None:
                     continue
-                listed.add(path)
+                listed[path] = None
                 seen = self._seen.get(path)
                 if seen is None:
                     self._seen[path] = _Seen(name, signature, now, now)
@@ -153,11 +159,11 @@ class Arrivals:
                 else:
                     self.last_news = self.last_news if seen.signature == signature else now
                     seen.look(signature, now)
-        for path in self._seen.keys() - listed:
-            del self._seen[path]
+        # In the order of the listing: what comes first gives a set of files its name.
+        self._seen = {path: self._seen[path] for path in listed}
 
-    def _is_due(self, path: Path, seen: _Seen) -> bool:
-        """Whether it is time to open a file."""
+    def _has_settled(self, path: Path, seen: _Seen) -> bool:
+        """Whether a file that was not handed out as it is now may be complete, as seen from outside."""
         now, settings = self._clock(), self._settings
         if not seen.is_new:
             return False
@@ -167,12 +173,9 @@ class Arrivals:
         if settings.marker is not None and not is_marked(path, settings.marker):
             seen.reason = f"no file {settings.marker} beside it says that it is done"
             return False
-        if now - seen.looked_into < settings.settle:
-            return False
-        seen.looked_into = now
         return True
 
-    def _hand_out(self, one: Found, settled: Sequence[Path]) -> bool:
+    def _hand_out(self, one: Found, settled: Set[Path]) -> bool:
         """Decide about an image that was opened; note why not, or that it was returned."""
         members = [path for path in self._members(one) if path in self._seen]
         if not any(path in settled for path in members):
@@ -187,7 +190,7 @@ class Arrivals:
                 self._seen[path].reason = reason.removeprefix(f"{one.path}: ")
         return reason is None
 
-    def _why_not(self, one: Found, members: Sequence[Path], settled: Sequence[Path]) -> str | None:
+    def _why_not(self, one: Found, members: Sequence[Path], settled: Set[Path]) -> str | None:
         assert one.volume is not None
         kind = None if series_key(one) is None else counted_name(Path(one.path))
         for path in [*members, *(self._others(kind) if kind is not None else ())]:
