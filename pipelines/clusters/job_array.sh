@@ -11,8 +11,8 @@
 #   sbatch pipelines/clusters/job_array.sh volume.ome.zarr model.safetensors out.ome.zarr
 #   sbatch --array=1-20 --partition=gpu pipelines/clusters/job_array.sh volume.ome.zarr model.safetensors out.ome.zarr --trust off
 #
-# Then one task, which does what killed tasks have left undone, and finishes: pyramid, trust summary, metadata. JOB is
-# the number that the first sbatch printed.
+# The task that ends last finishes the store: pyramid, trust summary, metadata. Should some have been killed, one task
+# does what they have left undone, and finishes; JOB is the number that the first sbatch printed.
 #
 #   sbatch --array=1 --dependency=afterany:JOB pipelines/clusters/job_array.sh volume.ome.zarr model.safetensors out.ome.zarr
 #
@@ -30,6 +30,7 @@ fi
 volume=$1 model=$2 out=$3
 shift 3
 
+# A single task does all that is undone.
 parts=${SLURM_ARRAY_TASK_COUNT:-${PARTS:-1}}
 first=${SLURM_ARRAY_TASK_MIN:-1}
 task=${SLURM_ARRAY_TASK_ID:-${PBS_ARRAY_INDEX:-1}}

@@ -81,7 +81,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return an environment whose ``superres`` is that of this checkout, with one thread a process."""
     folder = tmp_path_factory.mktemp("bin")
     command = folder / "superres"
-    command.write_text(f'#!/bin/sh\nPYTHONPATH="{PROJECT}" exec "{sys.executable}" -m superres "$@"\n')
+    command.write_text(f'#!/bin/sh\nPYTHONPATH="{PROJECT}:$PYTHONPATH" exec "{sys.executable}" -m superres "$@"\n')
     command.chmod(0o755)
     path = os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}

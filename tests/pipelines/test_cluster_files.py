@@ -29,8 +29,16 @@ def test_there_is_one_of_every_kind() -> None:
     assert {path.stem for path in FILES} == {"local", "slurm", "pbs", "lsf", "sge", "cuda"}
 
 
-@pytest.mark.parametrize(("kind", "name"), [("slurm", "SLURM"), ("pbs", "PBS"), ("lsf", "LSF"), ("sge", "SGE")])
-def test_the_options_become_a_job(kind: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "name", "gpu"),
+    [
+        ("slurm", "SLURM", "#SBATCH --gres=gpu:1"),
+        ("pbs", "PBS", "#PBS -l select=1:ncpus=8:ngpus=1:mem=32gb"),
+        ("lsf", "LSF", "#BSUB -gpu num=1"),
+        ("sge", "SGE", "#$ -l h_vmem=4G,gpu=1"),
+    ],
+)
+def test_the_options_become_a_job_with_a_gpu(kind: str, name: str, gpu: str) -> None:
     pytest.importorskip("dask_jobqueue", reason="needs dask-jobqueue: pip install 'superres[cluster]'")
     job = getattr(importlib.import_module(f"dask_jobqueue.{kind}"), f"{name}Job")
     core = importlib.import_module("dask_jobqueue.core")
@@ -38,7 +46,7 @@ def test_the_options_become_a_job(kind: str, name: str) -> None:
     known = {key for one in (job, core.Job, core.JobQueueCluster) for key in inspect.signature(one.__init__).parameters}
     assert options.keys() <= known
     own = {key: value for key, value in options.items() if key != "scheduler_options"}
-    script = job(scheduler="tcp://127.0.0.1:1", name="worker", **own).job_script()
-    assert options["queue"] in script
-    assert "04:00" in script
-    assert "gpu" in script.replace(options["queue"], "")
+    lines = job(scheduler="tcp://127.0.0.1:1", name="worker", **own).job_script().splitlines()
+    assert gpu in lines
+    assert any(options["queue"] in line and " -" in line for line in lines)
+    assert any("04:00" in line for line in lines)

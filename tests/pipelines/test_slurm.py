@@ -43,7 +43,7 @@ def volume(tmp_path: Path) -> Path:
 def expected(tmp_path: Path, volume: Path, model: Path) -> dict[str, bytes]:
     """Return the files of the store that one process makes of the volume."""
     config = UpscaleConfig(model=model, device="cpu", guard=False, trust=False, tile=64, shard=1)
-    return contents(upscale(volume, tmp_path / "expected.ome.zarr", config).path)
+    return contents(upscale(volume, tmp_path / "alone" / "out.ome.zarr", config).path)
 
 
 def contents(store: Path) -> dict[str, bytes]:

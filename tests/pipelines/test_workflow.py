@@ -86,7 +86,7 @@ def finished(make_workflow: MakeWorkflow) -> Workflow:
     workflow.settings(
         images="sharp",
         factor=2,
-        recorded="fast/day one",
+        recorded="fast/day one/a.tif",
         recordings="fast",
         prepare_options=TRAIN,
         evaluate_options=EVALUATE,
@@ -142,12 +142,10 @@ def test_a_job_that_was_stopped_goes_on_with_what_it_has(finished: Workflow) -> 
     assert written(upscaled / "a.ome.zarr" / "0") == shards
 
 
-def test_only_what_changed_is_done_again(finished: Workflow) -> None:
-    changed = finished.folder / "fast" / "day one" / "a.tif"
-    save(changed, 255 - tifffile.imread(changed))
-    assert {"find_recordings", "report", "fit_degradation", "train"} <= rules(finished.run("-n"))
-    without_fit = finished.run("-n", "--config", "recorded=")
-    assert not {"fit_degradation", "prepare"} & rules(without_fit)
+def test_a_new_recording_needs_no_new_model(finished: Workflow) -> None:
+    save(finished.folder / "fast" / "b.tif", skimage.data.cell()[:48, :48])
+    # Which acquisitions there are is known when they have been listed.
+    assert rules(finished.run("-n")) == {"find_recordings", "report"}
 
 
 @pytest.mark.realdata
@@ -177,8 +175,6 @@ def test_a_recipe_and_real_images(make_workflow: MakeWorkflow, data_root: Path) 
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"images": "sharp"}, "images needs a factor"),
-        ({"images": "sharp", "recipe": "em.yaml"}, "give either images"),
         ({"images": "sharp", "factor": 2, "recording": "fast"}, "unknown settings recording"),
         ({"images": ".", "factor": 2}, "results would be taken for images"),
     ],
