@@ -170,8 +170,9 @@ def show_collection(place: str, found: Sequence[Found], *, as_json: bool) -> Non
     if as_json:
         from superres.volumes.survey import size_on_disk
 
+        names = {one.path: one.name for one in found}
         entries = [
-            {"input": path, **volume_facts(volume), "disk_bytes": size_on_disk(volume)[0]}
+            {"input": path, "name": names[path], **volume_facts(volume), "disk_bytes": size_on_disk(volume)[0]}
             for path, volume in readable.items()
         ]
         failures = [{"input": path, "error": error} for path, error in unreadable.items()]

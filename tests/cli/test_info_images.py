@@ -82,6 +82,7 @@ def test_what_cannot_be_read_is_named_and_the_exit_code_tells(stack: Path) -> No
     document = json.loads(machine.stdout)
     assert [entry["shape"] for entry in document["acquisitions"]] == [[1, 2, 4, 64, 60]]
     assert document["acquisitions"][0]["input"] == str(stack)
+    assert document["acquisitions"][0]["name"] == "stack"
     assert document["unreadable"][0]["input"] == str(stack.with_name("bad.tif"))
 
 
