@@ -10,7 +10,7 @@ SCREEN := $(if $(DISPLAY)$(WAYLAND_DISPLAY),,$(if $(shell command -v xvfb-run),x
 # Without the system's graphics libraries Qt cannot be imported, and pytest-qt would end the whole run.
 PYTEST = $(SCREEN) $(BIN)/python -m pytest $(shell $(BIN)/python -c 'import PySide6.QtTest' 2>/dev/null || echo -p no:pytest-qt)
 
-.PHONY: setup demo test bench lint
+.PHONY: setup demo test bench bench-peers lint
 
 setup: $(VENV)/.dev
 
@@ -20,8 +20,13 @@ demo: $(VENV)/.core
 test: lint
 	$(PYTEST)
 
+# Speed and memory, in one table at the end. What needs real images is about quality, and takes hours: run it by file.
 bench: $(VENV)/.dev
-	$(PYTEST) -s tests/benchmarks
+	$(PYTEST) tests/benchmarks -m "not realdata" -o faulthandler_timeout=0
+
+# Other tools beside superres, each in an environment of its own below .peers (about 3 GB).
+bench-peers: $(VENV)/.dev
+	$(BIN)/python tests/benchmarks/compare_peers.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def best_time(step: Callable[[], None]) -> float:
 
 @pytest.mark.parametrize("network", ["own", "vgg16"])
 @pytest.mark.parametrize(("preset", "factor"), [("XS", 4), ("S", 4), ("XS", 2), ("S", 2)])
-def test_features_cost_little_time(preset: str, factor: int, network: str) -> None:
+def test_features_cost_little_time(figures: Any, preset: str, factor: int, network: str) -> None:
     torch.manual_seed(0)
     device = choose_device("auto")
     net = place(UNet(Architecture.of_preset(preset, factor=(1, factor, factor))), device)
@@ -75,8 +76,7 @@ def test_features_cost_little_time(preset: str, factor: int, network: str) -> No
     plain, compared = best_time(lambda: step(False)), best_time(lambda: step(True))
     share = sum(row.share for row in PRESETS["balanced"] if row.losses.feature > 0)
     extra = share * (compared / plain - 1)
-    print(
-        f"\n{preset} {factor}x, {network}, window {side}: {1e3 * plain:.0f} ms a step, {1e3 * compared:.0f} ms with "
-        f"features, {extra:+.1%} of a training"
-    )
+    name = f"training {preset} {factor}x, features of {network} (window {side})"
+    figures.add(f"{name}: a step without them", 1e3 * plain, "ms")
+    figures.add(f"{name}: added to a training", 100 * extra, "%", most=100 * LARGEST_EXTRA)
     assert extra <= LARGEST_EXTRA

@@ -1,16 +1,16 @@
-"""What the guard does to every real image, given to the model of its own modality and of the other one; what it costs.
+"""What the guard does to every real image, given to the model of its own modality and of the other one.
 
 The models are the recipes' own, trained for `SUPERRES_GUARD_MINUTES` (default 7) each, or found in the run folders
 ``em_x4`` and ``fluorescence_x2`` below `SUPERRES_GUARD_RUNS`. Every image is changed as a specimen or microscope might
 (contrast, grey levels, dose, empty and saturated areas), recorded by the model's own degradation, and restored.
-`SUPERRES_GUARD_EVERY` takes every n-th file of folders of more than 20. Tables are printed (`make bench` shows them).
+`SUPERRES_GUARD_EVERY` takes every n-th file of folders of more than 20. Tables are printed:
+`pytest -s tests/benchmarks/test_guard.py`. What the guard costs, `make bench` shows.
 """
 
 from __future__ import annotations
 
 import os
 import statistics
-import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,15 +20,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from superres.config import DegradeStep, TrainConfig, UpscaleConfig, load_config
+from superres.config import DegradeStep, TrainConfig, load_config
 from superres.degrade import degrade_image
 from superres.errors import InputError
 from superres.evaluation.controls import negative_controls
 from superres.evaluation.upsampling import upsample
-from superres.inference import Predictor, load_model, upscale
+from superres.inference import Predictor, load_model
 from superres.training import train
 from superres.volumes import open_volume
-from superres.volumes.hyperstack import save_hyperstack
 
 PIPELINES = Path(__file__).parents[2] / "pipelines"
 TOLERANCE = 0.2  # decibel below bicubic
@@ -178,23 +177,3 @@ def test_nothing_is_made_of_nothing(models: dict[str, Predictor], name: str) -> 
     for control in negative_controls(predictor, steps_of(predictor)):
         print(f"\n{name}, {control.name}: noise {control.noise:.3f}, invention {control.invention:.3f}", end="")
         assert control.noise <= 1.001
-
-
-@pytest.mark.realdata
-def test_cost_of_guard_and_maps(models: dict[str, Predictor], tmp_path: Path) -> None:
-    """Guard and trust maps over the same upscaling without them; target 1.15."""
-    predictor = models["em_x4"]
-    stack = tmp_path / "in.tif"
-    image = np.random.default_rng(0).integers(50, 200, (1, 1, 1, 512, 512)).astype(np.uint8)
-    save_hyperstack(stack, image)
-    ratios = []
-    for number in range(3):
-        seconds = []
-        for wanted in (False, True):
-            settings = UpscaleConfig.model_validate({"model": "em", "guard": wanted, "trust": wanted, "device": "cpu"})
-            started = time.process_time()
-            upscale(stack, tmp_path / f"{number}{wanted}.zarr", settings, predictor=predictor)
-            seconds.append(time.process_time() - started)
-        ratios.append(seconds[1] / seconds[0])
-    print(f"\nwith guard and trust maps / without: {statistics.median(ratios):.3f}")
-    assert statistics.median(ratios) < 1.5

@@ -1,6 +1,7 @@
 """What the recipes reach on real images: each is trained as it stands, and scored on acquisitions it never saw.
 
-About half an hour on two cores. The tables are printed (`make bench` shows them); the reports stay in pytest's folder.
+About half an hour on two cores. Tables are printed: `pytest -s tests/benchmarks/test_recipe_quality.py`. The reports
+stay in pytest's folder.
 """
 
 from __future__ import annotations

@@ -60,8 +60,8 @@ def read_slabs(volume: Volume) -> None:
         volume.read(t=0, c=0, z=slice(z, z + SLAB), y=WHOLE, x=WHOLE)
 
 
-def report(name: str, against: str, ours: Callable[[], object], plain: Callable[[], object]) -> None:
-    """Print the rate of `ours` over that of `plain`, by the clock and by processor time."""
+def report(figures: Any, name: str, against: str, ours: Callable[[], object], plain: Callable[[], object]) -> None:
+    """Tell the rate of `ours` over that of `plain`, by the clock and by processor time."""
     found: list[tuple[float, float, float]] = []
     for _ in range(ROUNDS):
         seconds = []
@@ -72,7 +72,9 @@ def report(name: str, against: str, ours: Callable[[], object], plain: Callable[
         found.append((seconds[0][0] / seconds[1][0], seconds[0][1] / seconds[1][1], seconds[1][0]))
     clock, processor, took = (statistics.median(column) for column in zip(*found, strict=True))
     size = PLANES * SIDE * SIDE * 2e-9
-    print(f"\n{name}: {size / took:.2f} GB/s, {clock:.2f} of {against} ({processor:.2f} by processor time)")
+    figures.add(f"reading {name}", size / took, "GB/s")
+    figures.add(f"reading {name} over {against}", clock, least=0.8)
+    figures.add("the same by processor time", processor, least=0.8)
     assert max(clock, processor) > 0.6, "something is done twice"
 
 
@@ -97,7 +99,9 @@ def write_in_turn(path: Path, slab: NDArray[np.uint16]) -> list[int]:
 
 
 @pytest.mark.parametrize("write", [write_contiguous, write_in_turn], ids=["contiguous", "pages in turn"])
-def test_uncompressed_tiff(tmp_path: Path, slab: NDArray[np.uint16], write: Callable[..., list[int]]) -> None:
+def test_uncompressed_tiff(
+    tmp_path: Path, figures: Any, slab: NDArray[np.uint16], write: Callable[..., list[int]]
+) -> None:
     """Target: 80 % of `numpy.fromfile`."""
     path = tmp_path / "a.tif"
     offsets = write(path, slab)
@@ -111,11 +115,11 @@ def test_uncompressed_tiff(tmp_path: Path, slab: NDArray[np.uint16], write: Call
                     file.readinto(plane)  # type: ignore[arg-type]
 
     volume = open_volume(path, axes="ZYX")
-    report(f"{write.__name__}, TIFF", "plain reading", lambda: read_slabs(volume), fromfile)
+    report(figures, f"{write.__name__}, TIFF", "plain reading", lambda: read_slabs(volume), fromfile)
 
 
 @pytest.mark.parametrize("chunk", [(16, 256, 256), (1, SIDE, SIDE)], ids=["blocks", "planes"])
-def test_uncompressed_zarr(tmp_path: Path, slab: NDArray[np.uint16], chunk: tuple[int, int, int]) -> None:
+def test_uncompressed_zarr(tmp_path: Path, figures: Any, slab: NDArray[np.uint16], chunk: tuple[int, int, int]) -> None:
     """Target: 80 % of `numpy.fromfile` of as many bytes."""
     write_zarr(tmp_path / "a.zarr", slab, chunks=chunk, compressors=None)
     np.concatenate([slab] * (PLANES // SLAB)).tofile(tmp_path / "plain.bin")
@@ -126,7 +130,7 @@ def test_uncompressed_zarr(tmp_path: Path, slab: NDArray[np.uint16], chunk: tupl
                 np.fromfile(file, np.uint16, SLAB * SIDE * SIDE)
 
     volume = open_volume(tmp_path / "a.zarr", axes="ZYX")
-    report(f"uncompressed Zarr, chunks of {chunk}", "plain reading", lambda: read_slabs(volume), fromfile)
+    report(figures, f"uncompressed Zarr, chunks of {chunk}", "plain reading", lambda: read_slabs(volume), fromfile)
 
 
 def write_zarr(path: Path, slab: NDArray[np.uint16], **layout: Any) -> None:
@@ -145,14 +149,14 @@ ZARR: dict[str, tuple[Any, Callable[[bytes], Any]]] = {
 
 
 @pytest.mark.parametrize("name", ZARR)
-def test_compressed_zarr(tmp_path: Path, slab: NDArray[np.uint16], name: str) -> None:
+def test_compressed_zarr(tmp_path: Path, figures: Any, slab: NDArray[np.uint16], name: str) -> None:
     """Target: 80 % of decoding the same chunks from memory on all cores."""
     codec, decode = ZARR[name]
     path = tmp_path / "a.zarr"
     write_zarr(path, slab, chunks=(16, 256, 256), compressors=codec)
     chunks = [file.read_bytes() for file in (path / "c").rglob("*") if file.is_file()]
     volume = open_volume(path, axes="ZYX")
-    report(f"{name} Zarr", "the codec alone", lambda: read_slabs(volume), decode_slabs(decode, chunks))
+    report(figures, f"{name} Zarr", "the codec alone", lambda: read_slabs(volume), decode_slabs(decode, chunks))
 
 
 TIFF: dict[str, tuple[str, dict[str, Any], Callable[..., Any]]] = {
@@ -164,7 +168,7 @@ TIFF: dict[str, tuple[str, dict[str, Any], Callable[..., Any]]] = {
 
 
 @pytest.mark.parametrize("name", TIFF)
-def test_compressed_tiff(tmp_path: Path, slab: NDArray[np.uint16], name: str) -> None:
+def test_compressed_tiff(tmp_path: Path, figures: Any, slab: NDArray[np.uint16], name: str) -> None:
     """Target: 80 % of decoding the same blocks from memory on all cores."""
     compression, options, decode = TIFF[name]
     path = tmp_path / "a.tif"
@@ -192,4 +196,4 @@ def test_compressed_tiff(tmp_path: Path, slab: NDArray[np.uint16], name: str) ->
         return imagecodecs.delta_decode(voxels, axis=-1) if "predictor" in options else voxels
 
     volume = open_volume(path)
-    report(f"{name}, TIFF", "the codec alone", lambda: read_slabs(volume), decode_slabs(alone, blocks))
+    report(figures, f"{name}, TIFF", "the codec alone", lambda: read_slabs(volume), decode_slabs(alone, blocks))

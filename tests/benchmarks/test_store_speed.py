@@ -1,4 +1,4 @@
-"""What the store and conversion cost beside bare libraries, as ratios in one run; `make bench` prints the figures."""
+"""What the store and conversion cost beside bare libraries, as ratios in one run; `make bench` shows the figures."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def by_zarr(path: Path, voxels: np.ndarray[Any, Any]) -> Seconds:
     return in_threads(write, units.units())
 
 
-def test_store_writes_beside_bare_libraries(tmp_path: Path) -> None:
+def test_store_writes_beside_bare_libraries(tmp_path: Path, figures: Any) -> None:
     """Write the same shards by three ways in turn; target: 80 % of the best bare library, records included."""
     voxels = noisy_stack()
     seconds: dict[str, list[Seconds]] = {"store": [], "tensorstore": [], "zarr": []}
@@ -105,15 +105,14 @@ def test_store_writes_beside_bare_libraries(tmp_path: Path) -> None:
     bare = [min(pair) for pair in zip(seconds["tensorstore"][1:], seconds["zarr"][1:], strict=True)]
     pairs = list(zip(bare, seconds["store"][1:], strict=True))
     by_clock, by_processor = (statistics.median(b[i] / s[i] for b, s in pairs) for i in (0, 1))
-    rates = ", ".join(f"{name} {voxels.nbytes / 1e9 / min(found[1:])[0]:.2f} GB/s" for name, found in seconds.items())
-    print(
-        f"\nstore write over the best bare library: {by_clock:.2f} by the clock, {by_processor:.2f} by processor time "
-        f"({rates})"
-    )
+    for name, found in seconds.items():
+        figures.add(f"writing a store by {name}", voxels.nbytes / 1e9 / min(found[1:])[0], "GB/s")
+    figures.add("writing a store over the best bare library", by_clock, least=0.8)
+    figures.add("the same by processor time", by_processor, least=0.8)
     assert max(by_clock, by_processor) > 0.8, "something is done twice"
 
 
-def test_convert_beside_its_parts(tmp_path: Path) -> None:
+def test_convert_beside_its_parts(tmp_path: Path, figures: Any) -> None:
     """Convert a stack to Zarr, over writing the same voxels from memory; target: 80 %, the pyramid not counted."""
     voxels = noisy_stack()
     save_hyperstack(tmp_path / "in.tif", voxels)
@@ -131,10 +130,9 @@ def test_convert_beside_its_parts(tmp_path: Path) -> None:
     started = time.perf_counter()
     assert verify_store(tmp_path / "out.zarr") == []
     verified = time.perf_counter() - started
-    print(
-        f"\nconvert: {bare / blocks:.2f} of the bare write rate ({voxels.nbytes / 1e9 / blocks:.2f} GB/s), "
-        f"with pyramid {bare / whole:.2f}; verified at {voxels.nbytes / 1e9 / verified:.2f} GB/s"
-    )
+    figures.add("converting to a store over bare writing, without pyramid", bare / blocks, least=0.8)
+    figures.add("the same with pyramid", bare / whole)
+    figures.add("verifying a store", voxels.nbytes / 1e9 / verified, "GB/s")
     assert bare / blocks > 0.4
 
 
@@ -152,7 +150,7 @@ print(json.dumps(int(status.partition("VmHWM:")[2].split()[0]) / 2**20))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["out.ome.zarr", "out.ome.tif", "out.tif"])
-def test_peak_memory_as_the_volume_grows(tmp_path: Path, name: str) -> None:
+def test_peak_memory_as_the_volume_grows(tmp_path: Path, figures: Any, name: str) -> None:
     """Four times the time points, each larger than what is held at once; target: within 10 %."""
     peaks = []
     for times in (4, 16):
@@ -165,5 +163,6 @@ def test_peak_memory_as_the_volume_grows(tmp_path: Path, name: str) -> None:
             check=True,
         )
         peaks.append(json.loads(done.stdout))
-    print(f"\npeak memory, {name}: {peaks[0]:.2f} GiB, four times the volume {peaks[1]:.2f} GiB")
+    figures.add(f"converting to {name}: peak memory", peaks[1] * 2**30 / 1e9, "GB")
+    figures.add(f"converting to {name}: peak memory, 4 times the volume over once", peaks[1] / peaks[0], most=1.1)
     assert peaks[1] < 1.1 * peaks[0]

@@ -60,7 +60,7 @@ def write(path: Path, stack: np.ndarray[Any, Any], **options: Any) -> Path:
     return path
 
 
-def test_contiguous_over_plain_reading(tmp_path: Path, stack: np.ndarray[Any, Any]) -> None:
+def test_contiguous_over_plain_reading(tmp_path: Path, figures: Any, stack: np.ndarray[Any, Any]) -> None:
     """Target: 80 % of the rate of a memory map in tiles, and of `numpy.fromfile` plane by plane."""
     path = write(tmp_path / "a.tif", stack)
     volume = open_volume(path)
@@ -84,7 +84,8 @@ def test_contiguous_over_plain_reading(tmp_path: Path, stack: np.ndarray[Any, An
         "fromfile, plane by plane": compare(fromfile, partial(read_slabs, volume, 1))[0],
         "memory map, tiles of 576": compare(copied_tiles, partial(read_tiles, volume))[0],
     }
-    print("\ncontiguous TIFF over " + ", ".join(f"{name}: {ratio:.2f}" for name, ratio in ratios.items()))
+    for name, ratio in ratios.items():
+        figures.add(f"reading contiguous TIFF over {name}, processor time", ratio, least=0.8)
     assert min(ratios.values()) > 0.6  # 0.79 to 0.98 was found
 
 
@@ -103,7 +104,7 @@ print(json.dumps([seconds, (peak() - before) / 1024, volume.shape]))
 
 
 @pytest.mark.parametrize("kind", ["one piece", "OME", "pages in turn"])
-def test_opening_100_gigabytes(tmp_path: Path, kind: str) -> None:
+def test_opening_100_gigabytes(tmp_path: Path, figures: Any, kind: str) -> None:
     """Target: a sparse BigTIFF of 100 GB opens within 1 s and 200 MB."""
     planes = 12_000
     path = tmp_path / "large.tif"
@@ -116,7 +117,8 @@ def test_opening_100_gigabytes(tmp_path: Path, kind: str) -> None:
     assert path.stat().st_size > 100e9
     done = subprocess.run([sys.executable, "-c", _OPEN, str(path)], capture_output=True, text=True, check=True)
     seconds, megabytes, shape = json.loads(done.stdout)
-    print(f"\nopening 100 GB ({kind}): {seconds:.2f} s, {megabytes:.0f} MB")
+    figures.add(f"opening a TIFF of 100 GB ({kind})", seconds, "s", most=1)
+    figures.add(f"opening a TIFF of 100 GB ({kind}): memory", megabytes, "MB", most=200)
     assert shape == [1, 1, planes, SIDE, SIDE]
     assert megabytes < 200
     assert seconds < 3

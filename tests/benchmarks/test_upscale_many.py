@@ -1,0 +1,130 @@
+"""Many small files, many tiles, several workers: what is not the net's work."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from material import write_recording
+
+from superres.config import UpscaleConfig
+from superres.inference import load_model, upscale
+from superres.progress import Progress
+
+CLI = [sys.executable, "-m", "superres", "upscale"]
+
+
+def test_overhead_of_small_files(tmp_path: Path, figures: Any, model_of: Callable[[str], Path], quick: bool) -> None:
+    """200 files of 512 x 512 by one command, less the net's time for each; target 0.3 s a file."""
+    count = 2 if quick else 200
+    first = write_recording(tmp_path / "in" / "0.tif", 1, 512)
+    for number in range(1, count):
+        shutil.copy(first, first.with_name(f"{number}.tif"))
+    model = model_of("narrow")
+    seconds = command_seconds([tmp_path / "in", "--model", model, "--out", tmp_path / "out", "--set", "device=cpu"])
+    net = net_seconds(model, 512)
+    figures.add(f"{count} files of 512 x 512: seconds a file beyond the net's", seconds / count - net, "s", most=0.3)
+    figures.add("of them the net's, of next to no channels", net, "s")
+    assert len(list((tmp_path / "out").glob("*.ome.zarr"))) >= count
+
+
+def net_seconds(model: Path, side: int) -> float:
+    """Return the seconds of the net for a plane with its halo."""
+    predictor = load_model(model, "cpu")
+    halo = predictor.plan((1, side, side)).halo[1]
+    low = np.zeros((1, side + 2 * halo, side + 2 * halo), np.float32)
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        predictor.predict_interval(low)
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def command_seconds(arguments: list[Any], threads: int | None = None, after: Callable[[], object] = int) -> float:
+    started = time.perf_counter()
+    with subprocess.Popen(**command(arguments, threads)) as process:
+        after()
+        said = process.communicate()[1]
+    assert process.returncode == 0, said
+    return time.perf_counter() - started
+
+
+def command(arguments: list[Any], threads: int | None) -> dict[str, Any]:
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    environment = os.environ | ({} if threads is None else dict.fromkeys(names, str(threads)))
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    return {"args": [*CLI, *map(str, arguments)], "env": environment, "text": True, **pipes}
+
+
+def test_two_workers_over_one(tmp_path: Path, figures: Any, model_of: Callable[[str], Path], quick: bool) -> None:
+    """The same volume by one process and by two parts at once, one thread each; target: 1.7 times as fast."""
+    what = "2 parts at once over one process, one thread each"
+    if "--part" not in subprocess.run([*CLI, "--help"], capture_output=True, text=True, check=True).stdout:
+        figures.tell(what, "this version has no --part")
+        pytest.skip("upscale has no --part")
+    source = write_recording(tmp_path / "in.tif", 4, 256 if quick else 512)
+    model = model_of("S")
+
+    def arguments(out: str) -> list[Any]:
+        return [source, "--model", model, "--out", tmp_path / out, "--set", "device=cpu"]
+
+    one = command_seconds(arguments("one.zarr"), 1)
+    halves = [[*arguments("two.zarr"), "--part", f"{number}/2"] for number in (1, 2)]
+    both = command_seconds(halves[0], 1, lambda: command_seconds(halves[1], 1))
+    end = command_seconds(arguments("two.zarr"), 1)
+    figures.add(what, one / both, "times as fast", least=1.7)
+    figures.add("the command that finishes the parts", end, "s")
+
+
+def test_start_of_a_hundred_thousand_tiles(
+    tmp_path: Path, figures: Any, model_of: Callable[[str], Path], quick: bool
+) -> None:
+    """From the call to the first tile, the model loaded; target 5 s. All strips of the file share their voxels."""
+    planes, side = (10, 2048) if quick else (100, 10_880)
+    source = write_shared(tmp_path / "large.tif", planes, side)
+    predictor = load_model(model_of("narrow"), "cpu")
+    config = UpscaleConfig(model=Path("narrow"), device="cpu", axes="ZYX")
+    plan = predictor.plan((planes, side, side))
+    tiles = planes * int(np.prod([-(-n // core) for n, core in zip(plan.shape[1:], plan.tile[1:], strict=True)]))
+    started = time.perf_counter()
+    with pytest.raises(Begun):
+        upscale(source, tmp_path / "out.ome.zarr", config, progress=begin, predictor=predictor)
+    figures.add(f"start of {tiles} tiles, up to the first", time.perf_counter() - started, "s", most=5)
+    assert quick or tiles >= 100_000
+
+
+class Begun(Exception):
+    """Raised by the progress callback: all that comes before the tiles is done."""
+
+
+def begin(event: Progress) -> None:
+    if event.stage == "upscale":
+        raise Begun
+
+
+def write_shared(path: Path, planes: int, side: int) -> Path:
+    """Write a BigTIFF all of whose strips, in all planes, are one and the same."""
+    rows = 64
+    strip = np.random.default_rng(0).poisson(300, (rows, side)).astype("<u2")
+    strips = side // rows
+    offset, size = 16, strip.nbytes
+    tables = offset + size
+    with path.open("wb") as file:
+        file.write(struct.pack("<2sHHHQ", b"II", 43, 8, 0, tables + 16 * strips) + strip.tobytes())
+        file.write(struct.pack(f"<{strips}Q", *[offset] * strips) + struct.pack(f"<{strips}Q", *[size] * strips))
+        tags = [(256, 4, 1, side), (257, 4, 1, side), (258, 3, 1, 16), (259, 3, 1, 1), (262, 3, 1, 1)]
+        tags += [(273, 16, strips, tables), (277, 3, 1, 1), (278, 4, 1, rows), (279, 16, strips, tables + 8 * strips)]
+        for number in range(planes):
+            file.write(struct.pack("<Q", len(tags)) + b"".join(struct.pack("<HHQQ", *tag) for tag in tags))
+            file.write(struct.pack("<Q", 0 if number == planes - 1 else file.tell() + 8))
+    return path
