@@ -248,7 +248,7 @@ def _lengths(below: NDArray[Any], above: NDArray[Any]) -> tuple[NDArray[np.float
         # Few lengths for many voxels: a third of the time that logarithms of all would take.
         found = np.bincount((below.astype(np.int64) + above).ravel())
         lengths = np.flatnonzero(found)
-        return lengths.astype(np.float32) / 2, found[lengths]
+        return lengths.astype(np.float32) * np.float32(0.5), found[lengths].astype(np.int64)
     half = (below.astype(np.float32) + above) / 2
     half = half[np.isfinite(half)]
     return half, np.ones(half.shape, np.int64)
