@@ -150,7 +150,7 @@ class WatchConfig(Settings):
                 name = ""
             if not name.strip() or "/" in name or "\\" in name:
                 raise ValueError(
-                    "marker is the name of a file in the folder of the image, for example '{stem}.done' or 'end.txt'"
+                    'marker is the name of a file in the folder of the image, for example "{stem}.done" or end.txt'
                 )
         return self
 

@@ -74,7 +74,7 @@ def _make(config: ClusterConfig) -> Any:
 
 def _reason(error: BaseException) -> str:
     """Return what is wrong in the end: Dask says first that something failed to start."""
-    while error.__cause__ is not None:
+    while isinstance(error, RuntimeError) and error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 

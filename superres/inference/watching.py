@@ -45,8 +45,7 @@ class Watch:
     progress : callable
         Hears how far it is.
     tell : callable
-        Is told of every image that was done, with True where it was done before from less of it, and of what a person
-        should know.
+        Is told in a sentence of every image that was done, and of what a person should know.
     clock : Clock
         Real time by default.
     """
@@ -80,6 +79,7 @@ class Watch:
             voxel_size=self.config.voxel_size,
             clock=self.clock.now,
         )
+        self.tell(f"Watching {', '.join(map(str, self.folders))}; Ctrl-C ends it, and the same command goes on.")
         try:
             worked = self.clock.now()
             while settings.idle is None or self.clock.now() - max(worked, arrivals.last_news) < settings.idle:
@@ -123,7 +123,9 @@ class Watch:
             known = self.batch.rows.get(one.path)
             if known is None or known.state in ("done", "skipped"):
                 out = self.out / f"{one.name}.ome.zarr"
-                self.batch.rows[one.path] = Row(one.path, "waiting", out, reason=f"not complete: {one.reason}")
+                self.batch.rows[one.path] = Row(
+                    one.path, "waiting", out, reason=f"{one.path}: not complete: {one.reason}"
+                )
 
     def _tell_of_waiting(self, arrivals: Arrivals) -> None:
         """Name what is overdue, once for every reason, and show how many are done."""
@@ -131,9 +133,7 @@ class Watch:
         for one in waiting:
             failed = self.batch.rows.get(one.path)
             if one.seconds >= self.config.watch.overdue and (failed is None or failed.state != "waiting"):
-                self._say(
-                    one.path, f"{one.path}: not complete after {one.seconds / 60:.3g} min: {one.reason}", one.reason
-                )
+                self._say(one.path, f"{one.path}: not complete after {one.seconds:.0f} s: {one.reason}", one.reason)
         done = sum(row.state in ("done", "skipped", "failed") for row in self.batch.rows.values())
         note = f"{waiting[0].path.name} {waiting[0].reason}" if waiting else "waiting for new images"
         shown = (done, len(waiting), note)

@@ -69,7 +69,7 @@ def upscaled(monkeypatch: pytest.MonkeyPatch) -> Upscaled:
 
     calls: Upscaled = []
 
-    def upscale(source: Path, out: Path, config: UpscaleConfig, *, progress: Any, predictor: Any) -> Any:
+    def upscale(source: Path, out: Path, config: UpscaleConfig, *, progress: Any, predictor: Any, **_: Any) -> Any:
         assert predictor == "loaded once"
         if "gone" in source.name:
             raise MissingFileError(f"{source}: no such file or folder; check the path")

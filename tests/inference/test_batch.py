@@ -274,6 +274,7 @@ def follow(job: Job, events: dict[int, Callable[[], object]], **settings: Any) -
     time = Time(events)
     batch = job.new()
     Watch(batch, [job.folder], job.out, job.config, silent, told.append, Clock(time.now, time.sleep)).run()
+    assert told.pop(0).startswith(f"Watching {job.folder}")
     return {row.file.name: row.state for row in batch.rows.values()}, told
 
 
