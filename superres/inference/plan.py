@@ -27,8 +27,8 @@ DEFAULT_TILE = 384
 # The same along Y and X for nets of three dimensions, whose halo is large; along Z half as much.
 DEFAULT_DEEP_TILE = 80
 _SMALLEST_CORE = 64
-# Output voxels per shard that are aimed at: 32 million are 64 MB of uint16.
-_SHARD_VOXELS = 32 << 20
+# Output voxels per shard that are aimed at: 16 million are 32 MB of uint16, and two to three times as much with maps.
+_SHARD_VOXELS = 16 << 20
 _LARGEST_CHUNK = 256
 
 

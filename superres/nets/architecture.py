@@ -17,12 +17,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+SMALL_INPUT = 20480
+"""torch gives convolutions over so many values or fewer to another algorithm, which rounds differently."""
 SMALLEST_INPUT = 144
-"""Smallest side of what a net is given.
-
-torch gives convolutions over 20 480 values or fewer to another algorithm, which rounds differently; inputs of at least
-this side are above that, so that small tiles and large ones agree in every bit.
-"""
+"""Smallest side of what a net is given: it is above that, so that small tiles and large ones agree in every bit."""
 SMALLEST_BLOCK = (40, 80, 80)
 """The same along Z, Y and X for nets of three dimensions."""
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from superres.errors import ModelFileError
 from superres.modelfile import ModelFile
 from superres.nets import resample
-from superres.nets.architecture import SMALLEST_BLOCK, SMALLEST_INPUT, Architecture
+from superres.nets.architecture import SMALL_INPUT, SMALLEST_BLOCK, SMALLEST_INPUT, Architecture
 from superres.nets.device import full_precision
 from superres.nets.layers import DeepStem, ResidualBlock, SelfAttention, Up, convolution_of, plus, pooling
 
@@ -230,7 +230,21 @@ class UNet(nn.Module):
                 for part, edge, step, side, n in zip(place, edges, of.scales[-1], least, sizes, strict=True)
             )
             found.append(place)
-        return found or [self._whole(low)]
+        return self._rounding_alike(found, self._whole(low)) or [self._whole(low)]
+
+    def _rounding_alike(self, needed: list[tuple[slice, ...]], whole: tuple[slice, ...]) -> list[tuple[slice, ...]]:
+        """Leave a level as large as the one before it, where torch would convolve less of it by another algorithm."""
+        of = self.architecture
+        here, found = whole, []
+        for level in reversed(range(len(needed))):
+            narrowest = min(of.widths[0], _INTERVAL_FEATURES) if level == 0 else of.widths[level]
+            levels = ((narrowest, of.scales[level]), (of.widths[level + 1], of.scales[level + 1]))
+            if any(_values(needed[level], *one) <= SMALL_INPUT < _values(whole, *one) for one in levels):
+                found.append(here)
+            else:
+                found.append(needed[level])
+            here = found[-1]
+        return found[::-1]
 
     def _predict(self, features: Tensor, low: Tensor) -> Tensor:
         residual = resample.pixel_shuffle(self.tail(features).float(), self._shuffle)
@@ -272,6 +286,12 @@ def cut(x: Tensor, place: tuple[slice, ...], here: tuple[slice, ...], scale: tup
         for part, whole, step in zip(place, here, scale, strict=True)
     )
     return part_of(x, inner)
+
+
+def _values(place: tuple[slice, ...], channels: int, scale: tuple[int, ...]) -> int:
+    """Return the size of features by which torch chooses how to convolve them: along the first two axes of space."""
+    sides = ((part.stop - part.start) // step for part, step in zip(place, scale, strict=True))
+    return channels * math.prod(itertools.islice(sides, 2))
 
 
 def part_of(x: Tensor, place: tuple[slice, ...]) -> Tensor:
