@@ -143,7 +143,7 @@ def _cheapest_cores(
 ) -> list[int]:
     """Return the sides of the cores, `largest` at most, that cover a plane with the fewest voxels given to the net."""
     sides = [
-        sorted({_even_core(n, math.ceil(n / count), step) for count in range(1, -(-n // _SMALLEST_CORE) + 1)})
+        sorted({math.ceil(n / count / step) * step for count in range(1, -(-n // _SMALLEST_CORE) + 1)})
         for n, step in zip(lengths, stride, strict=True)
     ]
     best, fewest = [side[0] for side in sides], math.inf
