@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -148,6 +149,15 @@ def test_a_new_recording_needs_no_new_model(finished: Workflow) -> None:
     assert rules(finished.run("-n")) == {"find_recordings", "report"}
 
 
+def test_the_profile_for_slurm_asks_for_gpus(finished: Workflow) -> None:
+    told = finished.run("-n", "--forceall", "--profile", str(SNAKEFILE.parent / "profiles" / "slurm"))
+    # Those of acquisitions are known when they have been listed.
+    jobs = {text.split(":")[0]: text for text in re.split(r"^rule ", told, flags=re.MULTILINE)[1:]}
+    assert {name for name, text in jobs.items() if "gres=gpu:1" in text} == {"prepare", "train", "evaluate"}
+    assert "slurm_partition=cpu" in jobs["fit_degradation"]
+    assert "runtime=480" in jobs["train"]
+
+
 @pytest.mark.realdata
 def test_a_recipe_and_real_images(make_workflow: MakeWorkflow, data_root: Path) -> None:
     workflow = make_workflow()
@@ -170,6 +180,18 @@ def test_a_recipe_and_real_images(make_workflow: MakeWorkflow, data_root: Path) 
     assert open_volume(results / "upscaled" / "field.ome.zarr").shape == (1, 1, 1, 256, 256)
     assert kept[1]["id"] in (results / "report.md").read_text()
     assert NOTHING in workflow.run()
+
+
+def test_what_the_readme_sets_is_there() -> None:
+    known = yaml.safe_load((SNAKEFILE.parent / "settings.yaml").read_text()).keys()
+    readme = (PROJECT / "pipelines" / "README.md").read_text()
+    (block,) = re.findall(r"```yaml\n(# my.yaml\n.*?)```", readme, flags=re.DOTALL)
+    assert yaml.safe_load(block).keys() <= known
+    lines = [line.split()[1:] for line in readme.splitlines() if line.startswith("$RUN ")]
+    assert len(lines) == 5
+    for pairs in (dict(word.split("=") for word in line) for line in lines):
+        assert pairs.keys() <= known
+        assert (PROJECT / pairs["recipe"]).is_file()
 
 
 @pytest.mark.parametrize(
