@@ -27,9 +27,11 @@ from superres.settings import ClusterConfig as ClusterConfig
 from superres.settings import Context as Context
 from superres.settings import Device as Device
 from superres.settings import Factor as Factor
+from superres.settings import Halo as Halo
 from superres.settings import ModelConfig as ModelConfig
 from superres.settings import PatchConfig as PatchConfig
 from superres.settings import Paths as Paths
+from superres.settings import Precision as Precision
 from superres.settings import Range as Range
 from superres.settings import Seconds as Seconds
 from superres.settings import Settings as Settings
@@ -244,6 +246,8 @@ class UpscaleConfig(Settings):
     tile: int | None = Field(None, ge=16, description="largest tile side in input voxels; default chosen")
     shard: int | None = Field(None, ge=1, description="tiles along Y and X in one output file; default chosen")
     device: Device = "auto"
+    precision: Precision = Field("exact", description="exact is float32; fast is bfloat16 where the device has it")
+    halo: Halo = Field("exact", description="exact leaves no seams; fast reads half as far around tiles")
     guard: bool = Field(True, description="fall back on interpolation where the prediction is not to be believed")
     trust: bool = Field(True, description="write maps of how far to believe the output, and a summary")
     overwrite: bool = False

@@ -45,6 +45,8 @@ Paths = Annotated[tuple[Path, ...], BeforeValidator(_parse_list)]
 _Times = Annotated[int, Field(ge=1, le=16)]
 Factor = tuple[_Times, _Times, _Times]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")]
+Precision = Literal["exact", "fast"]
+Halo = Literal["exact", "fast"]
 
 
 Norm = Literal["none", "weight", "spectral", "batch"]

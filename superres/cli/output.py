@@ -289,6 +289,7 @@ def show_upscaled(source: Path, summary: UpscaleSummary, *, as_json: bool) -> No
         "shape": sizes_text("TCZYX", summary.shape),
         "voxel size": voxel_size_text(summary.voxel_size),
         "time": duration_text(summary.seconds),
+        "speed": _speed_text(summary),
         "resumed": resumed if summary.units_done_before else "",
         "not finished": "" if summary.finished else _unfinished_text(summary),
         "warnings": "\n".join(summary.warnings),
@@ -304,6 +305,16 @@ def _unfinished_text(summary: UpscaleSummary) -> str:
         f"{summary.missing} of {summary.units} blocks are other parts' to do; the part that ends last finishes the "
         "store, or the same command without --part"
     )
+
+
+def _speed_text(summary: UpscaleSummary) -> str:
+    """Say how fast it went, and where the time went; nothing where nothing was left to do."""
+    spent = summary.spent
+    if spent is None or summary.rate is None:
+        return ""
+    parts = {"read": spent.read, "predict": spent.predict, "examine": spent.examine, "write": spent.write}
+    told = ", ".join(f"{name} {duration_text(seconds)}" for name, seconds in parts.items())
+    return f"{summary.rate:.3g} output megapixels per second ({told}, side by side)"
 
 
 def show_failures(failures: Mapping[Path, str] | Mapping[str, str], total: int, others: str = "are complete") -> None:

@@ -37,6 +37,9 @@ def upscale(
         str | None, typer.Option(metavar="on|off", help="Fall back on interpolation where needed.")
     ] = None,
     trust: Annotated[str | None, typer.Option(metavar="on|off", help="Write maps of how far to believe it.")] = None,
+    halo: Annotated[
+        str | None, typer.Option(metavar="exact|fast", help="Read half as far around tiles; says what that changes.")
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Follow the folders and take every image when it is complete.")
     ] = False,
@@ -59,7 +62,7 @@ def upscale(
     with job(RESUMES) as progress:
         from superres.config import UpscaleConfig, load_config
 
-        config = load_config(UpscaleConfig, None, overrides or (), model=model, guard=guard, trust=trust)
+        config = load_config(UpscaleConfig, None, overrides or (), model=model, guard=guard, trust=trust, halo=halo)
         if watch and dry_run:
             raise InputError("--watch and --dry-run were given together; give one of them")
         sharing = Sharing.of(part, scheduler, cluster, watch=watch)

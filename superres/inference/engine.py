@@ -176,7 +176,8 @@ def finish(
         seconds=seconds,
         clipped=tally.clipped,
         warnings=_warnings(upscaling.volume, upscaling.predictor, tally, store.layout.dtype)
-        + (first.without if first.guard is None else ()),
+        + (first.without if first.guard is None else ())
+        + upscaling.notes,
         trust=summary,
         rate=spent.voxels / 1e6 / seconds if spent is not None and spent.voxels else None,
         spent=spent,

@@ -192,8 +192,9 @@ def damped(pred: NDArray[np.float32], plain: Callable[[], NDArray[np.float32]], 
     if bool((weight >= 1).all()):
         return pred
     factor = [n // (w - 2) for n, w in zip(pred.shape, weight.shape, strict=True)]
-    less = 1 - _finer(weight, factor[0], factor[1]).numpy()
-    kept: NDArray[np.float32] = pred - less * (pred - plain())
+    less = (1 - _finer(weight, factor[0], factor[1])).numpy()
+    less *= pred - plain()
+    kept: NDArray[np.float32] = np.subtract(pred, less, out=less)
     return kept
 
 

@@ -99,6 +99,16 @@ def predict_grown(
     return Grown(core, grown, parts, _Own(once, predictor.target))
 
 
+def part_of(tile: Grown, core: Place, plan: TilePlan, guard: Guard, stride: tuple[int, int]) -> Grown:
+    """Return a part of a tile, whose `core` begins on the stride, with what stands around it."""
+    grown = grown_core(core, plan, guard.reach, stride)
+    inner = tuple(
+        slice((part.start - whole.start) * f, (part.stop - whole.start) * f)
+        for part, whole, f in zip(grown, tile.grown, plan.factor[1:], strict=True)
+    )
+    return Grown(core, grown, tile.parts[:, *inner], tile.own)
+
+
 def examined(tile: Grown, plan: TilePlan, guard: Guard, *, damp: bool = True) -> Guarded:
     """Examine what the net made of a tile; needs no net.
 

@@ -24,8 +24,10 @@ from superres.nets.device import heap_kept
 from superres.progress import Progress, ProgressCallback
 from superres.volumes import Unit
 
-# Windows of the input, and tiles from the net, that wait for the next stage.
-_WINDOWS, _TILES = 1, 1
+# Windows of the input that wait for the net.
+_WINDOWS = 1
+# Tiles of each device that the net makes, or has made and that are not examined yet.
+_TILES = 2
 # How long a full disk is waited for, and how often writing is tried again, in seconds.
 _DISK_PATIENCE, _DISK_PAUSE = 300.0, 5.0
 
@@ -180,22 +182,25 @@ class _Pipeline:
 
     def _predict(self, lane: Upscaling) -> None:
         """Run the net on one device, shard by shard; what it makes is examined in another thread."""
-        tiles: Line[tuple[_Job, Forward]] = Line(self._control, _TILES)
-        examiner = self._control.run(partial(self._examine, lane, tiles), halt=True)
+        tiles: Line[tuple[_Job, Forward]] = Line(self._control, 0)
+        room = threading.Semaphore(_TILES)
+        examiner = self._control.run(partial(self._examine, lane, tiles, room), halt=True)
         try:
             for group in self._windows:
                 for read in group:
-                    self._predict_shard(lane, read, tiles)
+                    self._predict_shard(lane, read, tiles, room)
         finally:
             tiles.close()
             self._control.wait_for(examiner)
 
-    def _predict_shard(self, lane: Upscaling, read: _Read, tiles: Line[tuple[_Job, Forward]]) -> None:
+    def _predict_shard(
+        self, lane: Upscaling, read: _Read, tiles: Line[tuple[_Job, Forward]], room: threading.Semaphore
+    ) -> None:
         self._control.acquire(self._room)
         places = lane.places(read.unit)
         job = _Job(lane.begin(read.unit), Spent(read=read.seconds), len(places))
         for place in places:
-            self._control.check()
+            self._control.acquire(room)
             with _clock() as seconds:
                 forward = lane.predict(read.unit, place, read.window)
             job.spent.predict += seconds[0]
@@ -203,7 +208,7 @@ class _Pipeline:
             del forward  # large, and not to be held while the next one is made
             self._events.advance()
 
-    def _examine(self, lane: Upscaling, tiles: Line[tuple[_Job, Forward]]) -> None:
+    def _examine(self, lane: Upscaling, tiles: Line[tuple[_Job, Forward]], room: threading.Semaphore) -> None:
         for job, forward in tiles:
             with _clock() as seconds:
                 lane.fill(job.draft, forward)
@@ -212,6 +217,7 @@ class _Pipeline:
             if job.left == 0:
                 self._drafts.put(job)
             del job, forward
+            room.release()
 
     def _write(self) -> None:
         for job in self._drafts:

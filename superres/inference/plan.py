@@ -9,29 +9,27 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from superres.nets.architecture import SMALLEST_BLOCK as SMALLEST_BLOCK
+from superres.nets.architecture import SMALLEST_INPUT as SMALLEST_INPUT
 from superres.volumes.edges import mirrored as mirrored
 
 Triple = tuple[int, int, int]
 Region = tuple[slice, slice, slice]
 
-# Large tiles waste little on the halo, small ones fit the cache; the default lies between.
+# Largest side of a core, where it is chosen by the memory that a tile takes.
+_LARGEST_CORE = 1024
+_LARGEST_OUTPUT = 4096
+# The same for nets on the high-resolution grid.
 DEFAULT_TILE = 384
 # The same along Y and X for nets of three dimensions, whose halo is large; along Z half as much.
 DEFAULT_DEEP_TILE = 80
-# Output voxels per shard that are aimed at: 32 million are 64 MB of uint16.
-_SHARD_VOXELS = 32 << 20
+_SMALLEST_CORE = 64
+# Output voxels per shard that are aimed at: 16 million are 32 MB of uint16, and two to three times as much with maps.
+_SHARD_VOXELS = 16 << 20
 _LARGEST_CHUNK = 256
-SMALLEST_INPUT = 144
-"""Smallest side of what a net is given.
-
-torch gives convolutions over 20 480 values or fewer to another algorithm, which rounds differently; inputs of at least
-this side are above that, so that small tiles and large ones agree in every bit.
-"""
-SMALLEST_BLOCK = (40, 80, 80)
-"""The same along Z, Y and X for nets of three dimensions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +75,20 @@ class TilePlan:
         region : tuple of slice
             ZYX output voxels, starting on a tile: a shard, clipped to the image.
         """
-        parts = []
-        for whole, f, step in zip(region, self.factor, self.tile, strict=True):
-            start, stop = whole.start // f, -(-whole.stop // f)
-            parts.append([slice(at, min(at + step, stop)) for at in range(start, stop, step)])
-        return itertools.product(*parts)
+        return itertools.product(
+            *([slice(at, min(at + along.step, along.stop)) for at in along] for along in self._starts(region))
+        )
+
+    def count(self, region: Region) -> int:
+        """Return how many tiles a region has."""
+        return math.prod(map(len, self._starts(region)))
+
+    def _starts(self, region: Region) -> list[range]:
+        """Return where tiles begin along each axis."""
+        return [
+            range(whole.start // f, -(-whole.stop // f), step)
+            for whole, f, step in zip(region, self.factor, self.tile, strict=True)
+        ]
 
 
 def plan_tiles(
@@ -92,6 +99,7 @@ def plan_tiles(
     stride: Triple,
     tile: int | None = None,
     shard: int | None = None,
+    voxels: int | None = None,
 ) -> TilePlan:
     """Plan the tiles of a volume.
 
@@ -106,12 +114,19 @@ def plan_tiles(
         to the stride.
     shard : int, optional
         Tiles along Y and along X in one shard.
+    voxels : int, optional
+        For nets of two dimensions, where `tile` is not given: how many voxels the net is given at most. Of the tiles
+        that keep within, those are taken that are predicted with the fewest voxels in all: halos are.
     """
     is_deep = radius[0] > 0
     largest = tile or (DEFAULT_DEEP_TILE if is_deep else DEFAULT_TILE)
     deep = _even_core(shape[0], max(1, largest // 2), stride[0]) if is_deep else 1
-    cores = [_even_core(n, largest, s) for n, s in zip(shape[1:], stride[1:], strict=True)]
     halo = tuple(math.ceil(r / s) * s for r, s in zip(radius, stride, strict=True))
+    if tile is None and voxels is not None and not is_deep:
+        largest = min(_LARGEST_CORE, _LARGEST_OUTPUT // max(factor))
+        cores = _cheapest_cores(shape[1:], largest, halo[1:], stride[1:], voxels)
+    else:
+        cores = [_even_core(n, largest, s) for n, s in zip(shape[1:], stride[1:], strict=True)]
     most = math.isqrt(_SHARD_VOXELS // (deep * math.prod(factor) * cores[0] * cores[1])) if is_deep else _SHARD_VOXELS
     counts = [
         min(shard or max(1, min(most, _default_count(core * f))), math.ceil(n / core))
@@ -123,11 +138,42 @@ def plan_tiles(
     return TilePlan(shape, factor, (deep, cores[0], cores[1]), (halo[0], halo[1], halo[2]), (z, y, x), chunk)
 
 
+def _cheapest_cores(
+    lengths: Sequence[int], largest: int, halo: Sequence[int], stride: Sequence[int], voxels: int
+) -> list[int]:
+    """Return the sides of the cores, `largest` at most, that cover a plane with the fewest voxels given to the net."""
+    sides = [
+        sorted({_even_core(n, math.ceil(n / count), step) for count in range(1, -(-n // _SMALLEST_CORE) + 1)})
+        for n, step in zip(lengths, stride, strict=True)
+    ]
+    best, fewest = [side[0] for side in sides], math.inf
+    for core in itertools.product(*([side for side in along if side <= largest] for along in sides)):
+        given = math.prod(side + 2 * edge for side, edge in zip(core, halo, strict=True))
+        total = given * math.prod(math.ceil(n / side) for n, side in zip(lengths, core, strict=True))
+        if given <= voxels and total < fewest:
+            best, fewest = list(core), total
+    return best
+
+
 def _even_core(length: int, largest: int, stride: int) -> int:
     """Return the core that covers `length` in the fewest tiles, as evenly as the stride allows."""
     largest = max(stride, largest // stride * stride)
     count = math.ceil(length / largest)
     return math.ceil(math.ceil(length / count) / stride) * stride
+
+
+def fitted(plan: TilePlan, most: int, stride: Triple) -> TilePlan:
+    """Return a plan with smaller tiles, and the same shards, that give the net at most so many voxels at once.
+
+    For nets whose output does not depend on the tiles. Tiles of 64 voxels are not made smaller.
+    """
+    tile = list(plan.tile)
+    while math.prod(side + 2 * edge for side, edge in zip(tile, plan.halo, strict=True)) > most:
+        axis = tile.index(max(tile))
+        if tile[axis] <= _SMALLEST_CORE:
+            break
+        tile[axis] = math.ceil(tile[axis] / 2 / stride[axis]) * stride[axis]
+    return replace(plan, tile=(tile[0], tile[1], tile[2]))
 
 
 def _default_count(output_side: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from contextlib import nullcontext
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -14,22 +15,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from superres.config import IntensityRule
-from superres.errors import ModelFileError, SuperresError
-from superres.inference.blending import blend_tiles
-from superres.inference.plan import DEFAULT_TILE, SMALLEST_BLOCK, SMALLEST_INPUT, Region, TilePlan, plan_tiles
+from superres.config import Halo, IntensityRule, Precision
+from superres.errors import ModelFileError
+from superres.inference.plan import DEFAULT_TILE, Region, TilePlan, fitted, plan_tiles
 from superres.inference.restoring import restore_image
+from superres.inference.tiling import ReadBlock, ReadNormalised, predict_core
 from superres.modelfile import ModelHeader, load_model_file
 from superres.nets import UNet, choose_device, net_from_model_file, place
-from superres.nets.device import all_devices, layout
-from superres.volumes.edges import mirrored
+from superres.nets.device import all_devices, autocast, computes_faster_rounded, free_memory, layout
 
-# Rows and columns of one plane to their voxels, normalised, (images, y, x).
-ReadNormalised = Callable[[slice, slice], NDArray[np.float32]]
-# Planes, rows and columns to their voxels, normalised, (channels, z, y, x).
-ReadBlock = Callable[[slice, slice, slice], NDArray[np.float32]]
-
-_SMALLEST_TILE = 16
+# What the layers of a net may take by default: with all else an upscaling stays below 2 GB. Tiles depend on it, and
+# shards on tiles, so that it is the same on every machine; with less free memory tiles are made smaller, shards not.
+_TILE_BYTES = 900 << 20
+_SHARE_OF_FREE = 0.6
 
 
 class Predictor:
@@ -47,6 +45,8 @@ class Predictor:
         Where the net runs.
     path : Path, optional
         The model file. With it a predictor can be pickled: it travels as the path and is loaded once in each process.
+    precision : str
+        ``exact`` or ``fast``, see `at`.
     wanted : str
         The device that was asked for, which other hosts choose theirs by; default `device`.
     """
@@ -58,12 +58,15 @@ class Predictor:
         identity: str,
         device: torch.device,
         path: Path | None = None,
+        *,
+        precision: Precision = "exact",
         wanted: str | None = None,
     ) -> None:
         self.header = header
         self.identity = identity
         self.device = device
         self.rule = IntensityRule.model_validate(dict(header.intensity))
+        self.precision: Precision = precision
         self._path = path
         self._wanted = wanted or device.type
         self._net = place(net, device)
@@ -71,14 +74,29 @@ class Predictor:
     def __reduce__(self) -> tuple[Any, ...]:
         if self._path is None:
             raise TypeError("a predictor that was not loaded from a file cannot be sent to other processes")
-        return _load_same, (self._path.absolute(), self.identity, self._wanted)
+        return _load_same, (self._path.absolute(), self.identity, self._wanted, self.precision)
 
     def on_each_device(self) -> list[Predictor]:
         """Return a predictor for every GPU where the device is ``cuda`` without a number; otherwise this one alone."""
         devices = all_devices(self.device)
         if len(devices) == 1:
             return [self]
-        return [Predictor(deepcopy(self._net), self.header, self.identity, device, self._path) for device in devices]
+        return [self._copy(deepcopy(self._net), device, self.precision) for device in devices]
+
+    def at(self, precision: Precision) -> Predictor:
+        """Return this model at a precision, with the same weights.
+
+        ``exact`` is float32; ``fast`` is bfloat16 in the layers where the device has it, and float32 in what is added.
+        """
+        return self if precision == self.precision else self._copy(self._net, self.device, precision)
+
+    def _copy(self, net: UNet, device: torch.device, precision: Precision) -> Predictor:
+        return Predictor(net, self.header, self.identity, device, self._path, precision=precision, wanted=self._wanted)
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether the layers are computed in bfloat16: asked for, and had by the device."""
+        return self.precision == "fast" and computes_faster_rounded(self.device)
 
     @torch.inference_mode()
     def predict(self, low: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -95,8 +113,7 @@ class Predictor:
         ndarray
             float32, (c, y * fy, x * fx) or (c, z * fz, y * fy, x * fx), normalised intensities.
         """
-        prediction: NDArray[np.float32] = self._net(self._batch(low))[0].float().cpu().numpy()
-        return prediction
+        return self._computed(self._net, low)
 
     @torch.inference_mode()
     def predict_interval(self, low: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -118,14 +135,42 @@ class Predictor:
         ModelFileError
             When the model has no interval head.
         """
-        parts: NDArray[np.float32] = (
-            torch.cat(self._net.with_interval(self._batch(low)), dim=1)[0].float().cpu().numpy()
-        )
-        return parts
+        return self._computed(lambda batch: torch.cat(self._net.with_interval(batch), dim=1), low)
 
-    def _batch(self, low: NDArray[np.float32]) -> Tensor:
+    @torch.inference_mode()
+    def predict_inner(
+        self, low: NDArray[np.float32], inner: tuple[slice, ...], *, interval: bool = False
+    ) -> NDArray[np.float32]:
+        """Run the net once, and as far as a part of its input needs.
+
+        Parameters
+        ----------
+        low : ndarray
+            As for `predict`.
+        inner : tuple of slice
+            The part, along Y and X or Z, Y and X.
+        interval : bool
+            Whether to append the half-widths, as `predict_interval` does.
+
+        Returns
+        -------
+        ndarray
+            What `predict` or `predict_interval` gives there, bit for bit.
+
+        Raises
+        ------
+        ModelFileError
+            When half-widths are wanted of a model that has none.
+        """
+        return self._computed(lambda batch: self._net.within(batch, inner, interval=interval), low)
+
+    def _computed(self, net: Callable[[Tensor], Tensor], low: NDArray[np.float32]) -> NDArray[np.float32]:
         batch = torch.from_numpy(np.ascontiguousarray(low)[None])
-        return batch.to(self.device, memory_format=layout(batch))
+        batch = batch.to(self.device, memory_format=layout(batch))
+        with autocast(self.device) if self.is_rounded else nullcontext():
+            parts = net(batch)
+        prediction: NDArray[np.float32] = parts[0].float().cpu().numpy()
+        return prediction
 
     @property
     def is_deep(self) -> bool:
@@ -180,7 +225,7 @@ class Predictor:
         ndarray
             float32, (c, rows * fy, columns * fx), normalised intensities; with `interval` (3 c, ...).
         """
-        return self._predict_any(read, plan, (rows, columns), interval)
+        return predict_core(self, read, plan, (rows, columns), interval=interval)
 
     def predict_block(
         self, read: ReadBlock, plan: TilePlan, core: Region, *, interval: bool = False
@@ -199,41 +244,7 @@ class Predictor:
         ndarray
             float32, (c, z * fz, y * fy, x * fx), normalised intensities; with `interval` (3 c, ...).
         """
-        return self._predict_any(read, plan, core, interval)
-
-    def _predict_any(
-        self, read: Callable[..., NDArray[np.float32]], plan: TilePlan, core: tuple[slice, ...], interval: bool
-    ) -> NDArray[np.float32]:
-        """Predict a core; of a net whose output depends on the tile, from all tiles that reach into it."""
-        if self.exact_tiling:
-            return self._predict_part(read, plan, core, interval)
-        stride = self.header.stride[-len(core) :]
-        return blend_tiles(lambda part: self._predict_part(read, plan, part, interval), plan, core, stride)
-
-    def _predict_part(
-        self, read: Callable[..., NDArray[np.float32]], plan: TilePlan, core: tuple[slice, ...], interval: bool
-    ) -> NDArray[np.float32]:
-        """Predict a core, (rows, columns) or (planes, rows, columns); what is too large for the memory in halves."""
-        try:
-            return self._predict_core(read, plan, core, interval)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                if self.device.type == "cpu":
-                    raise
-                raise SuperresError(
-                    f"{self.device} stopped working ({' '.join(str(error).split())[:200]}); finished shards are kept: "
-                    "run the same command again, on another device if need be: --set device=cpu"
-                ) from error
-        sides = [part.stop - part.start for part in core]
-        axis = sides.index(max(sides))
-        if sides[axis] <= _SMALLEST_TILE:
-            raise SuperresError(
-                f"{self.device} has too little memory even for a tile of {_SMALLEST_TILE} voxels; free some of it, or "
-                "run on the CPU: --set device=cpu"
-            )
-        halves = _halves(core[axis], self.header.stride[-len(core) :][axis])
-        parts = [self._predict_part(read, plan, (*core[:axis], half, *core[axis + 1 :]), interval) for half in halves]
-        return np.concatenate(parts, axis=1 + axis)
+        return predict_core(self, read, plan, core, interval=interval)
 
     def restore(self, image: NDArray[Any], *, tile: int | None = None, guarded: bool = True) -> NDArray[np.float32]:
         """Upscale an image in memory, on its own grey scale.
@@ -319,19 +330,32 @@ class Predictor:
         fine = self._net.interpolate(planes).cpu().numpy()
         return fine.reshape(len(image), -1, *fine.shape[-2:])
 
-    def plan(self, shape: tuple[int, int, int], *, tile: int | None = None, shard: int | None = None) -> TilePlan:
-        """Plan the tiles of a volume of ZYX `shape` for this net."""
-        header = self.header
-        if tile is None and self._net.architecture.grid == "high":
+    def plan(
+        self, shape: tuple[int, int, int], *, tile: int | None = None, shard: int | None = None, halo: Halo = "exact"
+    ) -> TilePlan:
+        """Plan the tiles of a volume of ZYX `shape` for this net; with `halo` fast it sees half as far around them."""
+        header, architecture = self.header, self._net.architecture
+        if tile is None and architecture.grid == "high":
             tile = DEFAULT_TILE // max(header.factor)  # its layers hold as much for a tile as those of others
+        radius = header.receptive_radius
+        if halo == "fast":
+            radius = (-(-radius[0] // 2), -(-radius[1] // 2), -(-radius[2] // 2))
         return plan_tiles(
             shape,
             factor=header.factor,
-            radius=header.receptive_radius,
+            radius=radius,
             stride=header.stride,
             tile=tile,
             shard=shard,
+            voxels=_TILE_BYTES // architecture.tile_bytes(),
         )
+
+    def fitted(self, plan: TilePlan) -> TilePlan:
+        """Return a plan whose tiles fit the memory that the device has left; shards, and so files, stay the same."""
+        free = free_memory(self.device)
+        if free is None or not self.exact_tiling:
+            return plan
+        return fitted(plan, int(_SHARE_OF_FREE * free) // self._net.architecture.tile_bytes(), self.header.stride)
 
     def require_channels(self, channels: int, what: str) -> None:
         """Refuse an input whose channels the net cannot take.
@@ -348,30 +372,6 @@ class Predictor:
                 f"{what} has {channels} channels, the model {self.header.name} takes {at_once} at once; "
                 f"choose channels (--set channels=[0,1]) or another model"
             )
-
-    def _predict_core(
-        self, read: Callable[..., NDArray[np.float32]], plan: TilePlan, core: tuple[slice, ...], interval: bool
-    ) -> NDArray[np.float32]:
-        axes = len(core)
-        halos, factors, lengths = plan.halo[-axes:], plan.factor[-axes:], plan.shape[-axes:]
-        smallest = SMALLEST_BLOCK if axes == 3 else (SMALLEST_INPUT,) * 2
-        indices = []
-        for part, halo, least, step, length in zip(
-            core, halos, smallest, self.header.stride[-axes:], lengths, strict=True
-        ):
-            # What lies beyond the core is cut off again.
-            extent = _round_up(max(part.stop - part.start, least - 2 * halo), step)
-            indices.append(mirrored(part.start - halo, part.start + extent + halo, length))
-        block = read(*(slice(int(index.min()), int(index.max()) + 1) for index in indices))
-        for axis, index in enumerate(indices, start=1):
-            block = block.take(index - index.min(), axis=axis)
-        prediction = (self.predict_interval if interval else self.predict)(block)
-        inner = tuple(
-            slice(halo * f, (halo + part.stop - part.start) * f)
-            for part, halo, f in zip(core, halos, factors, strict=True)
-        )
-        kept: NDArray[np.float32] = prediction[(slice(None), *inner)]
-        return kept
 
 
 def load_model(path: Path | str, device: str = "auto") -> Predictor:
@@ -390,30 +390,18 @@ def load_model(path: Path | str, device: str = "auto") -> Predictor:
         When there is no model, or it cannot be read.
     """
     file = load_model_file(Path(path))
-    return Predictor(net_from_model_file(file), file.header, file.identity, choose_device(device), file.path, device)
+    return Predictor(
+        net_from_model_file(file), file.header, file.identity, choose_device(device), file.path, wanted=device
+    )
 
 
 @lru_cache(maxsize=2)
-def _load_same(path: Path, identity: str, device: str) -> Predictor:
+def _load_same(path: Path, identity: str, device: str, precision: Precision) -> Predictor:
     """Load a model in another process, once, and refuse one that is not the same."""
-    predictor = load_model(path, device)
+    predictor = load_model(path, device).at(precision)
     if predictor.identity != identity:
         raise ModelFileError(
             f"{path}: on {platform.node()} this is another model than where the upscaling was started "
             f"({predictor.identity[:12]}, expected {identity[:12]}); give all hosts the same file"
         )
     return predictor
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
-
-
-def _halves(part: slice, stride: int) -> tuple[slice, slice]:
-    middle = part.start + _round_up((part.stop - part.start) // 2, stride)
-    return slice(part.start, middle), slice(middle, part.stop)
-
-
-def _round_up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple

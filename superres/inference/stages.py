@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -92,6 +93,7 @@ class Line(Generic[T]):
     def __init__(self, control: Control, size: int, *, drains: bool = False) -> None:
         self._control = control
         self._items: queue.Queue[T | None] = queue.Queue(size)
+        self._closed = threading.Event()
         self._closing = control.halted if drains else control.ending
 
     def put(self, item: T) -> None:
@@ -106,23 +108,21 @@ class Line(Generic[T]):
             return
 
     def close(self) -> None:
-        """Say that nothing more comes; the takers still get what waits."""
-        while not self._control.halted.is_set():
-            try:
-                self._items.put(None, timeout=_PATIENCE)
-            except queue.Full:
-                continue
-            return
+        """Say that nothing more comes; the takers still get what waits. Never waits itself."""
+        self._closed.set()
+        with suppress(queue.Full):
+            self._items.put_nowait(None)  # wakes a taker
 
     def __iter__(self) -> Iterator[T]:
         """Take items, several takers if need be, until the line is closed or the pipeline halts."""
         while not self._control.halted.is_set():
+            is_closed = self._closed.is_set()
             try:
-                taken = [self._items.get(timeout=_PATIENCE)]
+                taken = [self._items.get(block=not is_closed, timeout=_PATIENCE)]
             except queue.Empty:
+                if is_closed:
+                    return
                 continue
-            if taken[0] is None:
-                self._items.put(None)  # for the other takers; the one just taken has made room
-                return
-            # Not held while the next one is waited for: items are large.
-            yield taken.pop()  # type: ignore[misc]  # not None
+            if taken[0] is not None:
+                # Not held while the next one is waited for: items are large.
+                yield taken.pop()  # type: ignore[misc]  # not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from superres.config import UpscaleConfig
 from superres.inference.claim import Claim
 from superres.inference.guard import Evidence, Guard
-from superres.inference.guarded import Grown, examined, make_guard, noise_windows, predict_grown
+from superres.inference.guarded import Grown, examined, make_guard, noise_windows, part_of, predict_grown
 from superres.inference.interval import half_widths
 from superres.inference.plan import Region, TilePlan
 from superres.inference.predictor import Predictor
@@ -21,6 +21,9 @@ from superres.inference.window import Source
 from superres.volumes import Intensity, Volume, upscaled_grid
 from superres.volumes.dtypes import CastTally, cast
 from superres.volumes.edges import around
+
+# Rows of a tile that are examined and converted at once, a multiple of every net's stride; see also `SMALLEST_INPUT`.
+_STRIP = 144
 
 
 @dataclass(slots=True)
@@ -52,8 +55,8 @@ class Shared:
         self._unit: tuple[int, ...] = ()
         self._cores: dict[tuple[int, ...], NDArray[np.float32]] = {}
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Shared, ()  # what is kept stays here
+    def __reduce__(self) -> tuple[type[Shared], tuple[()]]:
+        return Shared, ()  # other processes predict for themselves
 
     def cores(
         self, unit: tuple[int, ...], tile: tuple[int, ...], predict: Callable[[], NDArray[np.float32]]
@@ -80,8 +83,8 @@ class Planes:
         self._held: dict[tuple[int, ...], NDArray[np.float32]] = {}
         self._lock = threading.Lock()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Planes, (self.count,)  # what is held stays here
+    def __reduce__(self) -> tuple[type[Planes], tuple[int]]:
+        return Planes, (self.count,)  # other processes read for themselves
 
     def get(self, key: tuple[int, ...], read: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
         """Return an image that is held, or read it and let the oldest go."""
@@ -192,10 +195,24 @@ class Channel:
         grown = predict_grown(self.predictor, read, self.plan, (rows, columns), self.guard, interval=with_interval)
         return Forward(place, None, grown, source)
 
+    def strips(self, forward: Forward) -> Iterator[Forward]:
+        """Cut what the net made of a tile into strips, so that what is done with it takes little memory."""
+        planes, rows, columns = forward.place
+        fy = self.plan.factor[1]
+        for start in range(rows.start, rows.stop, _STRIP):
+            part = slice(start, min(start + _STRIP, rows.stop))
+            core, grown = forward.core, forward.grown
+            if core is not None:
+                core = core[:, (part.start - rows.start) * fy : (part.stop - rows.start) * fy]
+            if grown is not None and self.guard is not None:
+                stride = self.predictor.header.stride[1:]
+                grown = part_of(grown, (part, columns), self.plan, self.guard, stride)
+            yield Forward((planes, part, columns), core, grown, forward.source)
+
     def complete(
         self, t: int, forward: Forward, dtype: np.dtype[Any], tally: Tally, found: Found | None
     ) -> NDArray[Any]:
-        """Return a tile on the grey scale and in the dtype of the output, (z, y, x), and tell `found` about it."""
+        """Return a tile, or a strip, on the grey scale and in the dtype of the output, (z, y, x), and tell `found`."""
         planes, rows, columns = forward.place
         core, evidence, ends = forward.core, None, None
         if forward.grown is not None and self.guard is not None:
@@ -234,10 +251,12 @@ class Channel:
             return self.predictor.predict_tile(read, self.plan, rows, columns)[:, None]
 
         if self.shared is None:
-            return cores()[0]
+            alone: NDArray[np.float32] = cores()[0]
+            return alone
         unit = (t, *(part.start for part in region))
         together = self.shared.cores(unit, tuple(part.start for part in place), cores)
-        return together[list(self.intensities).index(self.index)]
+        own: NDArray[np.float32] = together[list(self.intensities).index(self.index)]
+        return own
 
     def _ends(self, net: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """Return the ends of the intervals around what the net itself predicts; None where they are not wanted."""

@@ -17,6 +17,7 @@ from superres.config import UpscaleConfig
 from superres.errors import InputError
 from superres.inference.plan import Region, TilePlan
 from superres.inference.predictor import Predictor, load_model
+from superres.inference.shortcuts import measured_shortcuts
 from superres.inference.trust import Maps, TrustWriter
 from superres.inference.unit import Channel, Forward, Planes, Shared, Tally, make_channels
 from superres.inference.window import Source, Window, read_window, surroundings
@@ -83,6 +84,8 @@ class Upscaling:
         Its maps; None where they are not wanted, or cannot be made of this model.
     identity : str
         Of the input when it was opened, by `superres.volumes.Volume.identity`.
+    notes : tuple of str
+        What the fast settings cost.
     """
 
     volume: Volume
@@ -92,6 +95,7 @@ class Upscaling:
     store: OutputStore
     trust: TrustWriter | None
     identity: str
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, source: Path, out: Path, config: UpscaleConfig, predictor: Predictor | None = None) -> Self:
@@ -101,18 +105,20 @@ class Upscaling:
         """
         volume = open_volume(source, axes=config.axes, voxel_size=config.voxel_size)
         identity = volume.identity()
-        predictor = predictor or load_model(config.model, config.device)
+        predictor = (predictor or load_model(config.model, config.device)).at(config.precision)
         indices = _channels(volume, config.channels)
         predictor.require_channels(len(indices), str(source))
         intensities = measure_intensity(volume, predictor.rule, channels=indices)
-        plan = predictor.plan(volume.shape[2:], tile=config.tile, shard=config.shard)
+        plan = predictor.plan(volume.shape[2:], tile=config.tile, shard=config.shard, halo=config.halo)
+        plan = predictor.fitted(plan)
         channels = make_channels(volume, indices, intensities, predictor, plan, config)
         layout = _layout(volume, identity, predictor, plan, config, channels)
         store = OutputStore.open(out, layout, overwrite=config.overwrite)
         trust = None
         if config.trust and channels[0].guard is not None:
             trust = TrustWriter.open(out, layout, plan, channels, overwrite=config.overwrite)
-        return cls(volume, predictor, plan, tuple(channels), store, trust, identity)
+        notes = measured_shortcuts(channels[0], config)
+        return cls(volume, predictor, plan, tuple(channels), store, trust, identity, notes)
 
     def units(self) -> list[Unit]:
         """List every shard, in the order in which they are best done."""
@@ -133,8 +139,7 @@ class Upscaling:
 
     def tiles(self, unit: Unit) -> int:
         """Return how many tiles a shard has."""
-        region = zip(self.store.region(unit), self.plan.factor, self.plan.tile, strict=True)
-        return math.prod(-(-(part.stop - part.start) // (f * side)) for part, f, side in region)
+        return self.plan.count(self.store.region(unit))
 
     def all_tiles(self) -> int:
         """Return how many tiles all shards have."""
@@ -194,12 +199,13 @@ class Upscaling:
     def fill(self, draft: Draft, forward: Forward) -> None:
         """Examine a tile and fill it in; tiles of one shard one after another."""
         unit, found = draft.unit, None if draft.maps is None else draft.maps.add
-        written = self.channels[unit.c].complete(unit.t, forward, draft.block.dtype, draft.tally, found)
-        where = tuple(
-            slice(part.start * f - whole.start, part.stop * f - whole.start)
-            for part, f, whole in zip(forward.place, self.plan.factor, draft.region, strict=True)
-        )
-        draft.block[where] = written
+        channel = self.channels[unit.c]
+        for strip in channel.strips(forward):
+            where = tuple(
+                slice(part.start * f - whole.start, part.stop * f - whole.start)
+                for part, f, whole in zip(strip.place, self.plan.factor, draft.region, strict=True)
+            )
+            draft.block[where] = channel.complete(unit.t, strip, draft.block.dtype, draft.tally, found)
 
     def write(self, draft: Draft) -> None:
         """Write a shard that is filled, its maps first.

@@ -17,6 +17,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+SMALL_INPUT = 20480
+"""torch gives convolutions over so many values or fewer to another algorithm, which rounds differently."""
+SMALLEST_INPUT = 144
+"""Smallest side of what a net is given: it is above that, so that small tiles and large ones agree in every bit."""
+SMALLEST_BLOCK = (40, 80, 80)
+"""The same along Z, Y and X for nets of three dimensions."""
+
+
 @dataclass(frozen=True, slots=True)
 class Architecture:
     """Everything that rebuilds the net; stands in the model file.
@@ -120,6 +128,22 @@ class Architecture:
         return tuple((1 if level == 0 else 2, 2, 2) for level in range(steps))
 
     @property
+    def scales(self) -> list[tuple[int, ...]]:
+        """Voxels of the finest level to one of each level, finest first, along Y and X or Z, Y and X."""
+        found: list[tuple[int, ...]] = [(1,) * self.dimensions]
+        for step in self.poolings:
+            found.append(tuple(a * b for a, b in zip(found[-1], step, strict=True)))
+        return found
+
+    @property
+    def following(self) -> tuple[int, ...]:
+        """Low-resolution voxels that the consistency layer looks around itself, along Y and X or Z, Y and X."""
+        if self.consistency_sigma == 0:
+            return (0,) * self.dimensions
+        plane = math.ceil(3 * self.consistency_sigma) + 2
+        return (2, plane, plane)[-self.dimensions :]
+
+    @property
     def stride(self) -> int:
         """Low-resolution voxels along Y and X that tile origins must be multiples of."""
         own = 1 << (len(self.widths) - 1)  # voxels of the grid that the layers work on
@@ -161,6 +185,13 @@ class Architecture:
         reach += 2 if self.consistency_sigma > 0 else 0
         deep = self.strides[0]
         return math.ceil(reach / deep) * deep, plane, plane
+
+    def tile_bytes(self) -> int:
+        """Return how much memory the net takes for each voxel of its input: its widest layers, or what it ends in."""
+        finest = 4 * self.widths[0]  # what a residual block takes and makes, and what was kept for it
+        ending = self.widths[0] + 9 * self.channels * math.prod(self.factor)
+        grid = math.prod(self.factor) if self.grid == "high" else 1
+        return 4 * max(finest * grid, ending)
 
     def _reach(self, scales: Iterable[int]) -> int:
         """Return the reach of all layers along one axis, from the voxels that one voxel of each level spans."""

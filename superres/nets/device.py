@@ -6,6 +6,7 @@ import ctypes
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -60,10 +61,42 @@ def all_devices(device: torch.device) -> list[torch.device]:
     return [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
 
 
+def free_memory(device: torch.device) -> int | None:
+    """Return how many bytes can still be taken on a device; None where that cannot be found out."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    limits = [_free_on_host(), _free_in_group()]
+    known = [limit for limit in limits if limit is not None]
+    return min(known) if known and device.type == "cpu" else None
+
+
+def _free_on_host() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, StopIteration):
+        return None
+
+
+def _free_in_group() -> int | None:
+    """Return what the container, or the job of a cluster, may still take."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        return int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def computes_faster_rounded(device: torch.device) -> bool:
+    """Whether the hardware computes in bfloat16 by itself; otherwise torch does so many times slower."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
 def autocast(device: torch.device) -> torch.autocast:
     """Return bfloat16 autocast where the hardware has it, else a context that does nothing."""
-    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bool(fast) and device.type in ("cuda", "cpu"))
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=computes_faster_rounded(device))
 
 
 def full_precision(device: torch.device) -> torch.autocast:

@@ -60,10 +60,16 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, width, y, x) or (n, width, z, y, x) to the same shape."""
-        change: Tensor = self.second(F.relu(self.first(x)))
+        alone = not torch.is_grad_enabled()  # nobody else needs what is between: it is written over
+        change: Tensor = self.second(F.relu(self.first(x), inplace=alone))
         if self.dropblock > 0 and self.training:
             change = drop_blocks(change, self.dropblock)
-        return x + change
+        return plus(change, x)
+
+
+def plus(own: Tensor, x: Tensor) -> Tensor:
+    """Add `x` to a tensor that nobody else uses; into its memory where no gradient needs it."""
+    return own + x if torch.is_grad_enabled() or own.dtype != x.dtype else own.add_(x)
 
 
 def _normed(convolution: nn.Conv2d | nn.Conv3d, norm: str) -> nn.Module:

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from superres.errors import ModelFileError
 from superres.modelfile import ModelFile
 from superres.nets import resample
-from superres.nets.architecture import Architecture
+from superres.nets.architecture import SMALL_INPUT, SMALLEST_BLOCK, SMALLEST_INPUT, Architecture
 from superres.nets.device import full_precision
-from superres.nets.layers import DeepStem, ResidualBlock, SelfAttention, Up, convolution_of, pooling
+from superres.nets.layers import DeepStem, ResidualBlock, SelfAttention, Up, convolution_of, plus, pooling
 
 _INTERVAL_FEATURES = 32
 # Softplus of it is 0.05 of the range between black and white.
@@ -151,11 +151,49 @@ class UNet(nn.Module):
         below, above = self.interval_head(features.detach())
         return self._predict(features, low), below, above
 
+    def within(self, low: Tensor, inner: tuple[slice, ...], *, interval: bool = False) -> Tensor:
+        """Upscale a part of what the net is given; what only other parts need is left out.
+
+        Parameters
+        ----------
+        low : Tensor
+            As for `forward`.
+        inner : tuple of slice
+            The part, along the axes of space, in voxels of `low`.
+        interval : bool
+            Whether to append the half-widths below and above as further channels.
+
+        Returns
+        -------
+        Tensor
+            float32, (n, channels or 3 channels, ...): bit for bit what `forward` gives there.
+
+        Raises
+        ------
+        ModelFileError
+            When half-widths are wanted of a net that has none.
+        """
+        if interval and self.interval_head is None:
+            return torch.cat(self.with_interval(low), dim=1)  # which says so
+        kept = self._needed(low, inner)[0]
+        features = self._features(low, inner)
+        scaled = tuple(
+            slice((part.start - whole.start) * f, (part.stop - whole.start) * f)
+            for part, whole, f in zip(inner, kept, self.factor, strict=True)
+        )
+        parts: tuple[Tensor, ...] = ()
+        if interval and self.interval_head is not None:
+            parts = self.interval_head(features)
+        parts = (self._predict(features, part_of(low, kept)), *parts)
+        return torch.cat([part_of(part, scaled) for part in parts], dim=1)
+
     def main_parameters(self) -> list[nn.Parameter]:
         """Return all parameters but those of the interval head."""
         return [value for name, value in self.named_parameters() if not name.startswith("interval_head.")]
 
-    def _features(self, low: Tensor) -> Tensor:
+    def _features(self, low: Tensor, inner: tuple[slice, ...] | None = None) -> Tensor:
+        """Return the features of the finest level; around a part, on the first of the places of `_needed`."""
+        needed_for = self._needed(low, self._whole(low) if inner is None else inner)
         x: Tensor = self.stem(low if self.architecture.grid == "low" else self._upsample(low.float()))
         skips = []
         for encode, down in zip(self.encoder, self.down, strict=True):
@@ -165,9 +203,48 @@ class UNet(nn.Module):
         x = self.middle(x)
         if self.attention is not None:
             x = self.attention(x)
-        for decode, up, skip in reversed(list(zip(self.decoder, self.up, skips, strict=True))):
-            x = decode(up(x) + skip)
+        here, scales = self._whole(low), self.architecture.scales
+        levels = list(zip(self.decoder, self.up, needed_for, scales[:-1], scales[1:], strict=True))
+        for decode, up, needed, fine, coarse in reversed(levels):
+            x = cut(x, needed, here, coarse)
+            x = decode(plus(up(x), cut(skips.pop(), needed, self._whole(low), fine)))
+            here = needed
         return x
+
+    def _whole(self, low: Tensor) -> tuple[slice, ...]:
+        return tuple(slice(0, n) for n in low.shape[2:])
+
+    def _needed(self, low: Tensor, inner: tuple[slice, ...]) -> list[tuple[slice, ...]]:
+        """Return for every level but the coarsest what its decoder must be given for a part, in voxels of `low`."""
+        of, sizes, place = self.architecture, low.shape[2:], inner
+        least = (SMALLEST_INPUT,) * 2 if of.dimensions == 2 else SMALLEST_BLOCK
+        found = []
+        for level, scale in enumerate(of.scales[:-1]):
+            edges = [2 * of.blocks * step for step in scale]
+            if level == 0:
+                edges = [max(edge + 1, 2) + more for edge, more in zip(edges, of.following, strict=True)]
+            if of.grid == "high":
+                place = self._whole(low)
+            place = tuple(
+                _grown(part, edge, step, side, n)
+                for part, edge, step, side, n in zip(place, edges, of.scales[-1], least, sizes, strict=True)
+            )
+            found.append(place)
+        return self._rounding_alike(found, self._whole(low)) or [self._whole(low)]
+
+    def _rounding_alike(self, needed: list[tuple[slice, ...]], whole: tuple[slice, ...]) -> list[tuple[slice, ...]]:
+        """Leave a level as large as the one before it, where torch would convolve less of it by another algorithm."""
+        of = self.architecture
+        here, found = whole, []
+        for level in reversed(range(len(needed))):
+            narrowest = min(of.widths[0], _INTERVAL_FEATURES) if level == 0 else of.widths[level]
+            levels = ((narrowest, of.scales[level]), (of.widths[level + 1], of.scales[level + 1]))
+            if any(_values(needed[level], *one) <= SMALL_INPUT < _values(whole, *one) for one in levels):
+                found.append(here)
+            else:
+                found.append(needed[level])
+            here = found[-1]
+        return found[::-1]
 
     def _predict(self, features: Tensor, low: Tensor) -> Tensor:
         residual = resample.pixel_shuffle(self.tail(features).float(), self._shuffle)
@@ -198,6 +275,37 @@ class UNet(nn.Module):
         phases = (self.phases_z, self.phases_y, self.phases_x)
         with full_precision(image.device):
             return resample.upsample_cubic(image, *phases[-self.architecture.dimensions :])
+
+
+def cut(x: Tensor, place: tuple[slice, ...], here: tuple[slice, ...], scale: tuple[int, ...]) -> Tensor:
+    """Return the part `place` of features that stand for `here`, both in voxels of the input, `scale` to a feature."""
+    if place == here:
+        return x
+    inner = tuple(
+        slice((part.start - whole.start) // step, -(-(part.stop - whole.start) // step))
+        for part, whole, step in zip(place, here, scale, strict=True)
+    )
+    return part_of(x, inner)
+
+
+def _values(place: tuple[slice, ...], channels: int, scale: tuple[int, ...]) -> int:
+    """Return the size of features by which torch chooses how to convolve them: along the first two axes of space."""
+    sides = ((part.stop - part.start) // step for part, step in zip(place, scale, strict=True))
+    return channels * math.prod(itertools.islice(sides, 2))
+
+
+def part_of(x: Tensor, place: tuple[slice, ...]) -> Tensor:
+    """Return a view of a part, along the last axes."""
+    for axis, part in enumerate(place, start=x.ndim - len(place)):
+        x = x.narrow(axis, part.start, part.stop - part.start)
+    return x
+
+
+def _grown(part: slice, edge: int, step: int, least: int, length: int) -> slice:
+    """Widen a part by `edge` on the grid of `step`, to `least` voxels at least, inside of `length`."""
+    start = max(0, (part.start - edge) // step * step)
+    stop = min(length, max(-(-(part.stop + edge) // step) * step, start + -(-least // step) * step))
+    return slice(max(0, min(start, (stop - least) // step * step)), stop)
 
 
 def net_from_model_file(file: ModelFile) -> UNet:

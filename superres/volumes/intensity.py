@@ -41,13 +41,17 @@ class Intensity:
 
     def normalise(self, values: ArrayT) -> ArrayT:
         """Map native grey levels to ``(v - black) / (white - black)``, float32; NumPy arrays or torch tensors."""
-        result: ArrayT = self._float32((self._wide(values) - self.black) / (self.white - self.black))
-        return result
+        result = self._wide(values) - self.black
+        result /= self.white - self.black
+        shares: ArrayT = self._float32(result)
+        return shares
 
     def denormalise(self, values: ArrayT) -> ArrayT:
         """Map normalised values back to native grey levels, as float32."""
-        result: ArrayT = self._float32(self._wide(values) * (self.white - self.black) + self.black)
-        return result
+        result = self._wide(values) * (self.white - self.black)
+        result += self.black
+        levels: ArrayT = self._float32(result)
+        return levels
 
     @staticmethod
     def _wide(values: Any) -> Any:

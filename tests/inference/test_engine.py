@@ -51,8 +51,10 @@ def settings(model: Path, **changes: object) -> UpscaleConfig:
 class Repeater(Predictor):
     """Stands in for a model: repeats every voxel, so that the right answer is known exactly."""
 
-    def predict(self, low: NDArray[np.float32]) -> NDArray[np.float32]:
-        return low.repeat(self.header.factor[1], axis=1).repeat(self.header.factor[2], axis=2)
+    def predict_inner(
+        self, low: NDArray[np.float32], inner: tuple[slice, ...], *, interval: bool = False
+    ) -> NDArray[np.float32]:
+        return low[:, *inner].repeat(self.header.factor[1], axis=1).repeat(self.header.factor[2], axis=2)
 
 
 @pytest.mark.parametrize("tile", [16, 40, 512])

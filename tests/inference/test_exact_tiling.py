@@ -60,14 +60,14 @@ def test_out_of_memory_halves_the_tile_and_changes_nothing(
     predictor = make_predictor("XS", (1, 2, 2))
     image = image_of(64, 96)
     expected = predictor.restore(image)
-    predict = predictor.predict
+    predict = predictor.predict_inner
 
-    def limited(low: NDArray[np.float32]) -> NDArray[np.float32]:
+    def limited(low: NDArray[np.float32], inner: tuple[slice, ...], *, interval: bool) -> NDArray[np.float32]:
         if low.shape[1] * low.shape[2] > 24_000:
             raise torch.OutOfMemoryError("out of memory")
-        return predict(low)
+        return predict(low, inner, interval=interval)
 
-    monkeypatch.setattr(predictor, "predict", limited)
+    monkeypatch.setattr(predictor, "predict_inner", limited)
     np.testing.assert_array_equal(predictor.restore(image), expected)
 
 

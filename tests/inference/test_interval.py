@@ -24,6 +24,7 @@ from superres.inference.trust import FLAGS
 from superres.modelfile import load_model_file, save_model_file
 from superres.nets import UNet
 from superres.nets.domain import Domain
+from superres.nets.unet import IntervalHead
 from superres.progress import Progress
 from superres.volumes import open_volume, verify_store
 from superres.volumes.hyperstack import save_hyperstack
@@ -185,9 +186,11 @@ def test_one_pass_with_trust_and_no_head_without(
     stack: Path, tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, passes, heads = write(), [], []
-    features, with_interval = UNet._features, UNet.with_interval
-    monkeypatch.setattr(UNet, "_features", lambda net, low: passes.append(low.shape) or features(net, low))
-    monkeypatch.setattr(UNet, "with_interval", lambda net, low: heads.append(low.shape) or with_interval(net, low))
+    features, head = UNet._features, IntervalHead.forward
+    monkeypatch.setattr(
+        UNet, "_features", lambda net, low, *part: passes.append(low.shape) or features(net, low, *part)
+    )
+    monkeypatch.setattr(IntervalHead, "forward", lambda net, x: heads.append(x.shape) or head(net, x))
     upscale(stack, tmp_path / "on.zarr", config(model, channels=(0,)))
     assert len(passes) == len(heads) > 0
     passes_with_trust = list(passes)

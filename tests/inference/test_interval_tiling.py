@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from superres.inference import Predictor
 
@@ -42,16 +43,16 @@ def test_out_of_memory_halves_the_tile_and_changes_nothing(
 ) -> None:
     predictor = make_predictor("XS", (1, 2, 2), interval=True)
     image = np.random.default_rng(0).integers(300, 40_000, (1, 1, 64, 96)).astype(np.uint16)
-    expected, predict = predictor.restore_interval(image), predictor.predict_interval
+    expected, predict = predictor.restore_interval(image), predictor.predict_inner
     calls: list[int] = []
 
-    def limited(low: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def limited(low: NDArray[np.float32], inner: tuple[slice, ...], *, interval: bool) -> NDArray[np.float32]:
         calls.append(low.size)
         if low.shape[1] * low.shape[2] > 24_000:
             raise torch.OutOfMemoryError("out of memory")
-        return predict(low)
+        return predict(low, inner, interval=interval)
 
-    monkeypatch.setattr(predictor, "predict_interval", limited)
+    monkeypatch.setattr(predictor, "predict_inner", limited)
     for found, wanted in zip(predictor.restore_interval(image), expected, strict=True):
         np.testing.assert_array_equal(found, wanted)
     assert len(calls) > 1

@@ -111,7 +111,8 @@ def test_each_plane_is_read_once_for_tiles_behind_each_other(tmp_path: Path, mon
         return original(self, t=t, c=c, z=z, y=y, x=x)
 
     predictor = load_model(model, "cpu")
-    monkeypatch.setattr(Predictor, "predict", lambda _, low: low[1:2].repeat(2, axis=1).repeat(2, axis=2))
+    doubled = lambda _, low, inner, interval: low[1:2, *inner].repeat(2, axis=1).repeat(2, axis=2)  # noqa: E731
+    monkeypatch.setattr(Predictor, "predict_inner", doubled)
     quiet = settings(model, guard=False, trust=False)
     monkeypatch.setattr(Volume, "read", counted)
     upscale(tmp_path / "in.tif", tmp_path / "out.zarr", quiet, predictor=predictor)
@@ -158,15 +159,15 @@ def test_too_little_memory_halves_a_volume_and_changes_nothing(tmp_path: Path, m
     predictor = load_model(write_model(tmp_path, dimensions=3), "cpu")
     image = image_of(1, 6, 40, 8)
     expected = predictor.restore(image)
-    predict, seen = predictor.predict, []
+    predict, seen = predictor.predict_inner, []
 
-    def limited(low: NDArray[np.float32]) -> NDArray[np.float32]:
+    def limited(low: NDArray[np.float32], inner: tuple[slice, ...], *, interval: bool) -> NDArray[np.float32]:
         seen.append(low.shape[2])
         if len(seen) == 1:
             raise torch.OutOfMemoryError("out of memory")
-        return predict(low)
+        return predict(low, inner, interval=interval)
 
-    monkeypatch.setattr(predictor, "predict", limited)
+    monkeypatch.setattr(predictor, "predict_inner", limited)
     np.testing.assert_array_equal(predictor.restore(image), expected)
     assert seen[1] < seen[0]
 
@@ -178,8 +179,8 @@ def test_several_channels_are_predicted_at_once(tmp_path: Path, monkeypatch: pyt
     save_hyperstack(tmp_path / "in.tif", image)
     expected = predictor.restore(image[0], tile=4096)
     runs: list[int] = []
-    predict = predictor.predict
-    monkeypatch.setattr(predictor, "predict", lambda low: (runs.append(1), predict(low))[1])
+    predict = predictor.predict_inner
+    monkeypatch.setattr(predictor, "predict_inner", lambda *tile, **how: (runs.append(1), predict(*tile, **how))[1])
     upscale(tmp_path / "in.tif", tmp_path / "out.zarr", settings(model), predictor=predictor)
     np.testing.assert_array_equal(stored(tmp_path / "out.zarr")[0], expected)
     assert len(runs) == 8, "two planes of four tiles, once for both channels"
