@@ -298,6 +298,15 @@ def show_upscaled(source: Path, summary: UpscaleSummary, *, as_json: bool) -> No
     show_facts(f"Upscaled {source}", facts)
 
 
+def _unfinished_text(summary: UpscaleSummary) -> str:
+    if not summary.missing:
+        return "another part finishes the store at this moment"
+    return (
+        f"{summary.missing} of {summary.units} blocks are other parts' to do; the part that ends last finishes the "
+        "store, or the same command without --part"
+    )
+
+
 def _speed_text(summary: UpscaleSummary) -> str:
     """Say how fast it went, and where the time went; nothing where nothing was left to do."""
     spent = summary.spent
@@ -306,15 +315,6 @@ def _speed_text(summary: UpscaleSummary) -> str:
     parts = {"read": spent.read, "predict": spent.predict, "examine": spent.examine, "write": spent.write}
     told = ", ".join(f"{name} {duration_text(seconds)}" for name, seconds in parts.items())
     return f"{summary.rate:.3g} output megapixels per second ({told}, side by side)"
-
-
-def _unfinished_text(summary: UpscaleSummary) -> str:
-    if not summary.missing:
-        return "another part finishes the store at this moment"
-    return (
-        f"{summary.missing} of {summary.units} blocks are other parts' to do; the part that ends last finishes the "
-        "store, or the same command without --part"
-    )
 
 
 def show_failures(failures: Mapping[Path, str] | Mapping[str, str], total: int, others: str = "are complete") -> None:

@@ -58,9 +58,9 @@ class Predictor:
         identity: str,
         device: torch.device,
         path: Path | None = None,
-        wanted: str | None = None,
         *,
         precision: Precision = "exact",
+        wanted: str | None = None,
     ) -> None:
         self.header = header
         self.identity = identity
@@ -91,8 +91,7 @@ class Predictor:
         return self if precision == self.precision else self._copy(self._net, self.device, precision)
 
     def _copy(self, net: UNet, device: torch.device, precision: Precision) -> Predictor:
-        wanted = self._wanted if device == self.device else None
-        return Predictor(net, self.header, self.identity, device, self._path, wanted, precision=precision)
+        return Predictor(net, self.header, self.identity, device, self._path, precision=precision, wanted=self._wanted)
 
     @property
     def is_rounded(self) -> bool:
@@ -391,7 +390,9 @@ def load_model(path: Path | str, device: str = "auto") -> Predictor:
         When there is no model, or it cannot be read.
     """
     file = load_model_file(Path(path))
-    return Predictor(net_from_model_file(file), file.header, file.identity, choose_device(device), file.path, device)
+    return Predictor(
+        net_from_model_file(file), file.header, file.identity, choose_device(device), file.path, wanted=device
+    )
 
 
 @lru_cache(maxsize=2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -94,18 +95,25 @@ class Output:
         self.config = UpscaleConfig.model_validate({"model": model, "tile": 20, "shard": 1, "device": "cpu"})
         upscale(self.source, folder / "whole.zarr", self.config)
         self.expected = _files(folder, "whole")
-        self._shards: dict[Path, tuple[int, int]] = {}
+        self.shards = sum(name.startswith(".zarr/0/c/") for name in self.expected)
+        self._finished: dict[Path, tuple[int, int]] = {}
+
+    def remove(self) -> None:
+        """Begin anew."""
+        self._finished = {}
+        for path in self.out.parent.glob("out.*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def note_finished(self) -> int:
         """Note which shards are finished, and that those noted before are still the same files."""
-        before = self._shards
+        before = self._finished
         records = {path.stem for path in self.out.with_name("out.zarr.records").glob("*/0/*.json")}
         found = {}
         for name in records:
             shard = self.out / "0" / "c" / name.replace(".", "/")
             found[shard] = (shard.stat().st_ino, shard.stat().st_mtime_ns)
         assert {shard: found.get(shard) for shard in before} == before, "a finished shard was written again"
-        self._shards = found
+        self._finished = found
         return len(found)
 
     def check(self) -> None:
@@ -140,45 +148,37 @@ def workers() -> Iterator[Cluster]:
         yield found
 
 
-def kill_until(output: Output, start: Callable[[], list[Job]], moments: random.Random) -> int:
-    """Start, kill, and start again; return after how many kills it was finished, or that all were used."""
-    kills = 0
+def kill_again_and_again(output: Output, start: Callable[[], list[Job]], seed: int) -> None:
+    """Start, kill and start again; go on to the end when nothing is left to kill, and begin anew for further kills."""
+    moments, kills = random.Random(seed), 0
     while kills < KILLS:
-        jobs = start()
-        # Less than all shards in one go, so that some are left for the next.
-        kills += sum(job.kill_after(moments.randrange(8), moments.uniform(0, 0.1)) for job in jobs)
-        if output.note_finished() == len([name for name in output.expected if name.startswith(".zarr/0/c")]):
-            break
-    return kills
+        kills += sum(job.kill_after(moments.randrange(8), moments.uniform(0, 0.1)) for job in start())
+        if output.note_finished() == output.shards:
+            _go_on(output, start)
+            output.remove()
+    _go_on(output, start)
+
+
+def _go_on(output: Output, start: Callable[[], list[Job]]) -> None:
+    jobs = start()
+    assert all(job.ends() for job in jobs)
+    output.check()
 
 
 def test_killed_alone(output: Output) -> None:
-    moments = random.Random(0)
-    kills = kill_until(output, lambda: [Job(output.source, output.out, output.config)], moments)
-    assert Job(output.source, output.out, output.config).ends()
-    output.check()
-    assert kills >= 1
+    kill_again_and_again(output, lambda: [Job(output.source, output.out, output.config)], seed=0)
 
 
 def test_killed_parts(output: Output) -> None:
-    moments = random.Random(1)
-
-    def parts() -> list[Job]:
-        return [Job(output.source, output.out, output.config, part=(number, PARTS)) for number in range(1, PARTS + 1)]
-
-    kills = kill_until(output, parts, moments)
-    assert [job.ends() for job in parts()] == [True] * PARTS
-    output.check()
-    assert kills >= PARTS
+    parts = [(number, PARTS) for number in range(1, PARTS + 1)]
+    kill_again_and_again(
+        output, lambda: [Job(output.source, output.out, output.config, part=part) for part in parts], seed=1
+    )
 
 
 def test_killed_driver_of_workers(output: Output, workers: Cluster) -> None:
-    moments = random.Random(2)
     address = workers.client.scheduler.address
-    kills = kill_until(output, lambda: [Job(output.source, output.out, output.config, scheduler=address)], moments)
-    assert Job(output.source, output.out, output.config, scheduler=address).ends()
-    output.check()
-    assert kills >= 1
+    kill_again_and_again(output, lambda: [Job(output.source, output.out, output.config, scheduler=address)], seed=2)
 
 
 def test_killed_workers_one_by_one(output: Output, workers: Cluster) -> None:
