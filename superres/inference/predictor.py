@@ -84,10 +84,7 @@ class Predictor:
         return [self._copy(deepcopy(self._net), device, self.precision) for device in devices]
 
     def at(self, precision: Precision) -> Predictor:
-        """Return this model at a precision, with the same weights.
-
-        ``exact`` is float32; ``fast`` is bfloat16 in the layers where the device has it, and float32 in what is added.
-        """
+        """Return this model with layers in float32 (``exact``) or, where the device has it, in bfloat16 (``fast``)."""
         return self if precision == self.precision else self._copy(self._net, self.device, precision)
 
     def _copy(self, net: UNet, device: torch.device, precision: Precision) -> Predictor:
@@ -358,13 +355,7 @@ class Predictor:
         return fitted(plan, int(_SHARE_OF_FREE * free) // self._net.architecture.tile_bytes(), self.header.stride)
 
     def require_channels(self, channels: int, what: str) -> None:
-        """Refuse an input whose channels the net cannot take.
-
-        Raises
-        ------
-        ModelFileError
-            When the net takes several channels at once and the input has another number.
-        """
+        """Refuse an input whose channels the net cannot take, by ModelFileError."""
         context = self.header.context
         at_once = context["frames"] if context.get("axis") == "c" else self.header.channels
         if at_once not in (1, channels):
