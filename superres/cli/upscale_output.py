@@ -58,7 +58,11 @@ def show_stopped(batch: Batch) -> None:
     """Say how far a batch was when it was stopped."""
     from superres.inference.batch import counted
 
-    counts = ", ".join(f"{count} {state}" for state, count in counted(list(batch.rows.values())).items())
+    rows = list(batch.rows.values())
+    for row in rows:
+        if row.state == "waiting":
+            show_note(row.reason)
+    counts = ", ".join(f"{count} {state}" for state, count in counted(rows).items())
     if counts:
         show_note(counts)
 

@@ -124,9 +124,10 @@ def _images(file: tifffile.TiffFile, path: Path) -> list[_Image]:
     if not file.series:
         raise InputError(f"{path}: no image found in this TIFF; copy or export the file again")
     if file.is_imagej and file.series[0].kind != "imagej":
+        held = len(file.pages)
+        short = f"the file holds {held}" if held < _declared(file) else "the voxels of the last one are cut short"
         raise InputError(
-            f"{path}: ImageJ metadata declare {_declared(file)} planes, the file holds {len(file.pages)}; "
-            "it is truncated, copy or export it again"
+            f"{path}: ImageJ metadata declare {_declared(file)} planes, {short}; it is truncated, copy or export it again"
         )
     numbered = list(enumerate(file.series))
     proper = [(number, series) for number, series in numbered if not _is_beside(series)] or numbered
