@@ -127,7 +127,8 @@ def _images(file: tifffile.TiffFile, path: Path) -> list[_Image]:
         held = len(file.pages)
         short = f"the file holds {held}" if held < _declared(file) else "the voxels of the last one are cut short"
         raise InputError(
-            f"{path}: ImageJ metadata declare {_declared(file)} planes, {short}; it is truncated, copy or export it again"
+            f"{path}: ImageJ metadata declare {_declared(file)} planes, {short}; it is truncated, copy or export it "
+            "again"
         )
     numbered = list(enumerate(file.series))
     proper = [(number, series) for number, series in numbered if not _is_beside(series)] or numbered
