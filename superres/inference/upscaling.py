@@ -142,9 +142,12 @@ class Upscaling:
         return self.plan.count(self.store.region(unit))
 
     def all_tiles(self) -> int:
-        """Return how many tiles all shards have."""
-        sides = zip(self.plan.shape, self.plan.tile, strict=True)
-        return self.volume.shape[0] * len(self.channels) * math.prod(-(-n // side) for n, side in sides)
+        """Return how many tiles all shards have, however many shards there are."""
+        counts = []
+        for n, f, side, shard in zip(self.plan.shape, self.plan.factor, self.plan.tile, self.plan.shard, strict=True):
+            starts = range(0, n * f, shard)
+            counts.append(sum(-(-min(shard, n * f - start) // (f * side)) for start in starts))
+        return self.volume.shape[0] * len(self.channels) * math.prod(counts)
 
     def do(self, unit: Unit, events: Iterator[None]) -> Tally:
         """Read, predict and write one shard and its maps; `events` is advanced after each tile.

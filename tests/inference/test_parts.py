@@ -101,7 +101,8 @@ def test_a_part_reports_its_own_tiles(stack: Path, tmp_path: Path, thin_models: 
         assert tiles[0].done == 0
         assert tiles[-1].done == tiles[-1].total
         ends.append(tiles[-1].total)
-    assert sum(ends) == Upscaling.open(stack, tmp_path / "out.zarr", config).all_tiles()
+    upscaling = Upscaling.open(stack, tmp_path / "out.zarr", config)
+    assert sum(ends) == upscaling.all_tiles() == sum(upscaling.tiles(unit) for unit in upscaling.units())
 
 
 def test_channels_that_are_predicted_at_once_stay_together(
