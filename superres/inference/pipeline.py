@@ -28,6 +28,8 @@ from superres.volumes import Unit
 _WINDOWS = 1
 # Tiles of each device that the net makes, or has made and that are not examined yet.
 _TILES = 2
+# A look at the input's files that takes longer, in seconds, as on some networks, is taken in a twentieth of the time.
+_LONG_LOOK, _LOOKS = 0.5, 20
 # How long a full disk is waited for, and how often writing is tried again, in seconds.
 _DISK_PATIENCE, _DISK_PAUSE = 300.0, 5.0
 
@@ -140,6 +142,7 @@ class _Pipeline:
         self._room = threading.Semaphore(len(self._lanes) + 1)
         self._events = _TileEvents(upscaling, units, progress)
         self._spent, self._lock = Spent(), threading.Lock()
+        self._next_look = 0.0
 
     def run(self) -> Spent:
         control, threads = self._control, []
@@ -153,6 +156,7 @@ class _Pipeline:
             control.wait_for(thread)
         if control.error is not None:
             raise control.error
+        self._upscaling.require_same_input()
         return self._spent
 
     def _run_lanes(self) -> None:
@@ -174,7 +178,7 @@ class _Pipeline:
                     self._control.check()
                     with _clock() as seconds:
                         window = self._upscaling.read(unit, window)
-                        self._upscaling.require_same_input()
+                        self._look()
                     read.append(_Read(unit, window, seconds[0]))
                 self._windows.put(read)
         finally:
@@ -223,12 +227,22 @@ class _Pipeline:
         for job in self._drafts:
             with _clock() as seconds:
                 # What was read before the input changed must not be mixed with what is read after.
-                self._upscaling.require_same_input()
+                self._look()
                 self._write_patiently(job.draft)
             job.spent.write, job.spent.voxels = seconds[0], job.draft.block.size
             self._note(job)
             del job
             self._room.release()
+
+    def _look(self) -> None:
+        """Refuse an input that changed; where looking takes long, not each time."""
+        started = time.monotonic()
+        if started < self._next_look:
+            return
+        self._upscaling.require_same_input()
+        taken = time.monotonic() - started
+        if taken > _LONG_LOOK:
+            self._next_look = started + _LOOKS * taken
 
     def _write_patiently(self, draft: Draft) -> None:
         """Write a shard; where the disk is full, say so and try again for some minutes."""

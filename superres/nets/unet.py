@@ -291,7 +291,8 @@ def cut(x: Tensor, place: tuple[slice, ...], here: tuple[slice, ...], scale: tup
 def _values(place: tuple[slice, ...], channels: int, scale: tuple[int, ...]) -> int:
     """Return the size of features by which torch chooses how to convolve them: along the first two axes of space."""
     sides = [(part.stop - part.start) // step for part, step in zip(place, scale, strict=True)]
-    return int(channels * sides[0] * sides[1])
+    size: int = channels * sides[0] * sides[1]
+    return size
 
 
 def part_of(x: Tensor, place: tuple[slice, ...]) -> Tensor:
