@@ -210,7 +210,7 @@ def run(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         words = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise Unusable(f"{Path(command[1]).name}: {words[-1][:200] if words else f'exit code {done.returncode}'}")
+        raise Unusable(f"{Path(command[1]).name}: {' '.join(words[-2:])[:300] or done.returncode}")
     return done.stdout
 
 

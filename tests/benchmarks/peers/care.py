@@ -42,9 +42,9 @@ def predict(images: list[Any], weights: Path) -> list[Any]:
     careamist = CAREamist(checkpoint_path=weights / "last.ckpt", work_dir=weights, enable_progress_bar=False)
     found = []
     for image in images:
-        fine = interpolated(image).astype(np.float32)
-        tile = {} if min(fine.shape) < 256 else {"tile_size": (256, 256)}
-        (pred, *_), _ = careamist.predict(fine, axes="YX", data_type="array", **tile)
+        fine = interpolated(image).astype(np.float32)[None]
+        tile = {} if min(fine.shape[1:]) < 256 else {"tile_size": (256, 256)}
+        (pred, *_), _ = careamist.predict(fine, num_workers=0, **tile)
         found.append(np.asarray(pred).squeeze())
     return found
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tifffile
 import worker
 
 worker.without_torchvision_kernels()
@@ -70,22 +72,19 @@ def train(images: list[Any], weights: Path, seconds: float) -> dict[str, Any]:
 
 
 def predict(images: list[Any], weights: Path) -> list[Any]:
-    import tifffile
-
     net = ResUNet()
     net.load_state_dict(torch.load(weights / "net.pth", weights_only=True))
-    found = []
-    for number, image in enumerate(images):
-        folder = weights / f"low{number}"
-        folder.mkdir(exist_ok=True)
-        tifffile.imwrite(folder / "image.tif", image)
-        # Its data set makes images square by mirroring them, and cuts what it made off again where they were not.
-        side = max(image.shape)
-        dataset = ImageDataset(folder, hr_res=side, lr_scale=-1, val_split=1)
-        predict_images(net, dataset, out_dir=str(folder / "out"))
-        pred = tifffile.imread(next((folder / "out").iterdir())).squeeze()
-        found.append(pred)
-    return found
+    return [_predicted(net, image) for image in images]
+
+
+def _predicted(net: torch.nn.Module, image: Any) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        low, out = Path(folder, "low"), Path(folder, "out")
+        low.mkdir()
+        tifffile.imwrite(low / "image.tif", image)
+        dataset = ImageDataset(low, hr_res=max(image.shape), lr_scale=-1, val_split=1)
+        predict_images(net, dataset, out_dir=str(out))
+        return tifffile.imread(next(out.iterdir())).squeeze()
 
 
 if __name__ == "__main__":
