@@ -78,7 +78,7 @@ def _images(
         return 0
     for path in filter(_is_model, paths):
         raise InputError(f"{path}: a model among several paths; give models one at a time: superres info {path}")
-    found = find_acquisitions(paths, axes=config.axes, voxel_size=config.voxel_size, progress=progress)
+    found = find_acquisitions(paths, axes=config.axes, voxel_size=config.voxel_size, apart=True, progress=progress)
     if len(found) == 1 and found[0].error is None and not as_json:
         _image(found[0].path, config, picture, as_json=as_json)
         return 0

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from material import FACTOR, write_recording
 
 from superres.config import UpscaleConfig
 from superres.inference import Predictor, load_model, upscale
-from superres.nets import device as devices
+from superres.nets.device import heap_kept
 from superres.volumes import OutputStore, Volume
 
 PIECES = (256, 512, 1024)
@@ -90,7 +90,7 @@ def bare_seconds(predictor: Predictor, piece: int, count: int) -> float:
     handles = [net.register_forward_pre_hook(mark), net.register_forward_hook(mark)]
     try:
         # The net gets its memory as in `upscale`, so that what this gains is not counted as the engine's.
-        with getattr(devices, "heap_kept", nullcontext)(predictor.device):
+        with heap_kept(predictor.device):
             for _ in range(count):
                 predictor.predict(low)
     finally:
