@@ -104,7 +104,7 @@ KINDS: list[tuple[str, Shape, dict[str, object]]] = [
     ("one of several channels", (1, 2, 1, 40, 30), {"axis": "c", "frames": 2, "target": 0}),
     ("channels at once", (1, 2, 2, 40, 30), {"channels": 2}),
     ("three dimensions", (1, 1, 6, 24, 16), {"dimensions": 3}),
-    ("attention", (1, 1, 1, 24, 20), {"attention": True}),
+    ("attention", (1, 1, 1, 24, 16), {"attention": True}),
 ]
 
 
