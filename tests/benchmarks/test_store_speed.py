@@ -81,7 +81,7 @@ def by_zarr(path: Path, voxels: np.ndarray[Any, Any]) -> Seconds:
         dtype="uint16",
         chunks=(1, 1, *CHUNK),
         shards=(1, 1, *SHARD),
-        compressors=[BloscCodec(cname="zstd", clevel=1, shuffle="shuffle", typesize=2), Crc32cCodec()],
+        compressors=[BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=2), Crc32cCodec()],
     )
 
     def write(unit: Unit) -> None:

@@ -93,8 +93,9 @@ def test_start_of_a_hundred_thousand_tiles(
     planes, side = (10, 2048) if quick else (100, 10_880)
     source = write_shared(tmp_path / "large.tif", planes, side)
     predictor = load_model(model_of("narrow"), "cpu")
-    config = UpscaleConfig(model=Path("narrow"), device="cpu", axes="ZYX")
-    plan = predictor.plan((planes, side, side))
+    # Smaller tiles than by default, so that the file need not be so large.
+    config = UpscaleConfig(model=Path("narrow"), device="cpu", axes="ZYX", tile=344)
+    plan = predictor.plan((planes, side, side), tile=config.tile)
     tiles = planes * int(np.prod([-(-n // core) for n, core in zip(plan.shape[1:], plan.tile[1:], strict=True)]))
     started = time.perf_counter()
     with pytest.raises(Begun):
