@@ -26,7 +26,7 @@ from superres.nets.device import all_devices, autocast, computes_faster_rounded,
 
 # What the layers of a net may take by default: with all else an upscaling stays below 2 GB. Tiles depend on it, and
 # shards on tiles, so that it is the same on every machine; with less free memory tiles are made smaller, shards not.
-_TILE_BYTES = 900 << 20
+_TILE_BYTES = 640 << 20
 _SHARE_OF_FREE = 0.6
 
 
