@@ -315,7 +315,7 @@ def test_ctrl_c_stops_and_leaves_nothing_broken(tmp_path: Path, config: UpscaleC
     code = (
         "import sys, time; from superres.cli import main; from superres.inference.predictor import Predictor\n"
         "predict = Predictor.predict_inner\n"
-        "Predictor.predict_inner = lambda *a, **k: (time.sleep(0.05), predict(*a, **k))[1]\n"
+        "Predictor.predict_inner = lambda *a, **k: (time.sleep(0.2), predict(*a, **k))[1]\n"
         "main()"
     )
     process = subprocess.Popen([sys.executable, "-c", code, *command], stderr=subprocess.PIPE, text=True)
