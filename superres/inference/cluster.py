@@ -199,7 +199,7 @@ class _Job:
         try:
             self._workers = len(self._cluster.client.nthreads())
         except Exception as error:  # whatever the connection raises
-            raise self._gone(error) from None
+            raise self._gone(error) from error
         self._looked = time.monotonic()
         if self._workers != before or not self._workers:
             self._report()

@@ -69,9 +69,6 @@ def command(arguments: list[Any], threads: int | None) -> dict[str, Any]:
 def test_two_workers_over_one(tmp_path: Path, figures: Any, model_of: Callable[[str], Path], quick: bool) -> None:
     """The same volume by one process and by two parts at once, one thread each; target: 1.7 times as fast."""
     what = "2 parts at once over one process, one thread each"
-    if "--part" not in subprocess.run([*CLI, "--help"], capture_output=True, text=True, check=True).stdout:
-        figures.tell(what, "this version has no --part")
-        pytest.skip("upscale has no --part")
     source = write_recording(tmp_path / "in.tif", 4, 256 if quick else 512)
     model = model_of("S")
 
