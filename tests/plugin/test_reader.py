@@ -199,21 +199,36 @@ def test_viewer_asks_for_axes_that_the_file_does_not_tell(
     tifffile.imwrite(tmp_path / "stack.tif", np.zeros((5, 16, 18), np.uint8))
     offered: list[str] = []
 
-    def answer(accept: bool) -> None:
+    def answer(accept: bool, tries: int = 200) -> None:
         dialog = QApplication.activeModalWidget()
-        assert isinstance(dialog, QInputDialog)
+        if not isinstance(dialog, QInputDialog) and tries:  # it has not come up yet
+            QTimer.singleShot(50, lambda: answer(accept, tries - 1))
+            return
         box = dialog.findChild(QComboBox)
         offered[:] = [box.itemText(i) for i in range(box.count())]
         box.setCurrentIndex(1)
         dialog.accept() if accept else dialog.reject()
 
-    QTimer.singleShot(300, lambda: answer(True))
+    answer(True)
     (layer,) = viewer.open(tmp_path / "stack.tif", plugin="superres")
     assert offered[0] == "5 planes in depth (Z), 16 x 18 pixels"
     assert layer.ndim == 4  # time points of one plane
     origin = origin_of(layer)
     assert origin is not None
     assert (origin.axes, origin.given_axes) == ("TZYX", "TYX")
-    QTimer.singleShot(300, lambda: answer(False))
+    answer(False)
     with pytest.raises(UnknownAxesError):
         viewer.open(tmp_path / "stack.tif", plugin="superres")
+
+
+@pytest.mark.napari
+def test_viewer_shows_the_overview_of_a_large_plane_as_it_is_made(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
+    plane = np.add.outer(np.arange(4200), np.arange(4500)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "large.tif", plane, tile=(512, 512), compression="zlib", metadata=None)
+    (layer,) = viewer.open(tmp_path / "large.tif", plugin="superres")
+    overview = layer.metadata["superres_overview"]
+    assert overview is not None
+    shown = layer._slice.thumbnail  # what napari keeps of the coarsest level
+    qtbot.waitUntil(lambda: overview.wait(0) and layer._slice.thumbnail is not shown, timeout=120_000)
+    qtbot.waitUntil(lambda: bool(layer._slice.thumbnail.raw[-1, -1]), timeout=120_000)
+    np.testing.assert_allclose(layer._slice.thumbnail.raw[130, 140], 16 * (130 + 140) + 15, atol=1)
