@@ -54,7 +54,7 @@ def parsed(line: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, Upsc
 
 
 @settings(max_examples=40)
-@given(options=SETTings=SETTINGS, name=NAMES)
+@given(options=SETTINGS, name=NAMES)
 def test_the_cli_reads_the_same_settings_from_the_line(options: dict[str, Any], name: str) -> None:
     config = UpscaleConfig.model_validate(options)
     source, out = Path(f"/in/{name}.tif"), Path(f"/out/{name}.ome.zarr")
