@@ -16,6 +16,8 @@ _DATA_ROOT = os.environ.pop("SUPERRES_DATA", "")
 # Before NumPy and torch load: on a shared machine more threads than cores make tests slower, not faster.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, str(min(2, os.cpu_count() or 1)))
+# What a viewer keeps of its windows and choices goes nowhere: tests neither read nor change the settings of a person.
+os.environ["NAPARI_CONFIG"] = ""
 # Threads that wait for work by spinning take the cores away from those that have it.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
