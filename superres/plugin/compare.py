@@ -199,9 +199,7 @@ class CompareWidget(QWidget):
         if self._viewer.dims.ndisplay == 3:
             return "Swipe and blink work in two dimensions; leave the 3-D view (a button below the list of layers)."
         if _grid(self._viewer).enabled:
-            return (
-                "Swipe and blink work where layers lie on each other; leave the grid view (a button below the list)."
-            )
+            return "Swipe and blink work where layers lie on each other; leave the grid view (a button below the list)."
         return ""
 
     def _together(self, layer: Any) -> list[Any]:

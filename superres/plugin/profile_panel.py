@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -53,8 +53,9 @@ class ProfilePanel(QGroupBox):
         super().__init__("Along a line")
         self._viewer, self._sources = viewer, sources
         self._line: Any = None
+        self._before: Any = None
         self.button = QPushButton("Draw a line")
-        self.button.setToolTip("Press in the image, and drag; the line can be changed later")
+        self.button.setToolTip("Press in the image, and drag")
         self.button.clicked.connect(self.draw)
         self.note = QLabel("")
         self.note.setWordWrap(True)
@@ -80,6 +81,8 @@ class ProfilePanel(QGroupBox):
 
     def draw(self) -> None:
         """Let the user draw a line, in a layer of its own."""
+        active = self._viewer.layers.selection.active
+        self._before = self._before if active is self._line else active
         if self._line is None:
             low, result, _ = self._sources()
             shown = low if result is None else result
@@ -89,6 +92,8 @@ class ProfilePanel(QGroupBox):
             self._line = self._new_layer(shown)
             self._line.events.set_data.connect(self.follow)
             self._line.events.data.connect(self.follow)
+            self._line.mouse_drag_callbacks.append(self._drawing)
+        self._line.data = []
         self._viewer.layers.selection.active = self._line
         self._line.mode = "add_line"
 
@@ -96,6 +101,18 @@ class ProfilePanel(QGroupBox):
         """Read again, when the line rests."""
         if self._line is not None:
             self._timer.start()
+
+    def _drawing(self, layer: Any, event: Any) -> Iterator[None]:
+        """When a line is drawn, let the mouse move the image again."""
+        while event.type != "mouse_release":
+            yield
+        QTimer.singleShot(0, self._drawn)
+
+    def _drawn(self) -> None:
+        if self._line is not None and self._line.mode == "add_line" and len(self._line.data):
+            self._line.mode = "pan_zoom"
+            if self._before in self._viewer.layers:
+                self._viewer.layers.selection.active = self._before
 
     def _new_layer(self, shown: Any) -> Any:
         width = float(shown.scale[-1])

@@ -154,7 +154,8 @@ class Swipe:
         """Move the line with the mouse, if it was pressed near it."""
         if not self._shows_line or abs(float(event.pos[0]) - self._position) > _NEAR:
             return
-        pans, viewer.camera.mouse_pan = viewer.camera.mouse_pan, False
+        camera = getattr(viewer, "scene", viewer).camera  # where newer versions of napari keep it
+        pans, camera.mouse_pan = camera.mouse_pan, False
         try:
             yield
             while event.type == "mouse_move":
@@ -162,4 +163,4 @@ class Swipe:
                 self._moved(self.share)
                 yield
         finally:
-            viewer.camera.mouse_pan = pans
+            camera.mouse_pan = pans

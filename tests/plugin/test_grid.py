@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from napari.layers import Image
 from numpy.typing import NDArray
 
 from superres.plugin.grid import along, grid_on, index_at, value_of
@@ -21,9 +20,7 @@ from superres.plugin.profile_plot import ticks
     ends=st.lists(st.floats(-20, 80), min_size=4, max_size=4),
     gains=st.tuples(st.floats(-3, 3), st.floats(-3, 3)),
 )
-def test_along_a_line_a_slope_is_a_slope(
-    size: tuple[int, int], ends: list[float], gains: tuple[float, float]
-) -> None:
+def test_along_a_line_a_slope_is_a_slope(size: tuple[int, int], ends: list[float], gains: tuple[float, float]) -> None:
     y, x = np.indices(size, float)
     start, stop = np.array(ends[:2]), np.array(ends[2:])
     shares, values = along(gains[0] * y + gains[1] * x, list(start), list(stop))
@@ -50,11 +47,14 @@ def test_only_chunks_under_the_line_are_read() -> None:
     shares, values = along(stack, [1, 50, 50], [1, 1950, 1950])
     assert len(shares) == len(values) > 1900
     assert {where[0] for where in read} == {1}
-    assert all(abs(y - x) <= 1 for _, y, x in read)
+    assert all(abs(y - x) <= 2 for _, y, x in read)  # a diagonal of 400 chunks
+    assert len(set(read)) < 100
     assert np.isnan(along(stack, [3, 50, 50], [3, 60, 60])[1]).all()
 
 
 def test_a_coarse_map_covers_the_fine_image_exactly() -> None:
+    from napari.layers import Image
+
     fine = Image(np.zeros((2, 12, 20)), scale=(2, 0.1, 0.1), translate=(3, -0.15, 0.05), units=("um",) * 3)
     coarse = Image(np.zeros((2, 3, 5)), **grid_on(fine, (2, 3, 5)))
     np.testing.assert_allclose(coarse.scale, (2, 0.4, 0.4))
@@ -67,6 +67,8 @@ def test_a_coarse_map_covers_the_fine_image_exactly() -> None:
 
 @pytest.mark.parametrize("multiscale", [False, True])
 def test_the_voxel_at_a_place_of_the_world(multiscale: bool) -> None:
+    from napari.layers import Image
+
     image = np.arange(8 * 10, dtype=np.uint16).reshape(8, 10)
     data = [da.from_array(image, (4, 4)), da.from_array(image[::2, ::2], (4, 4))] if multiscale else image
     layer = Image(data, multiscale=multiscale, scale=(0.5, 0.25), translate=(10, 20))
