@@ -20,6 +20,7 @@ from superres.plugin.trust_maps import TrustMaps
 
 _INPUT, _RESULT = "#7fb3ff", "#ffa64d"
 _NAME = "profile line"
+_WIDTH = 3.0  # pixels of the screen
 _PAUSE = 100  # milliseconds: the line is read when it rests so long
 
 Sources = Callable[[], tuple[Any, Any, TrustMaps]]
@@ -94,6 +95,7 @@ class ProfilePanel(QGroupBox):
             self._line.events.data.connect(self.follow)
             self._line.mouse_drag_callbacks.append(self._drawing)
         self._line.data = []
+        self._line.current_edge_width = _WIDTH / getattr(self._viewer, "scene", self._viewer).camera.zoom
         self._viewer.layers.selection.active = self._line
         self._line.mode = "add_line"
 
@@ -115,13 +117,11 @@ class ProfilePanel(QGroupBox):
                 self._viewer.layers.selection.active = self._before
 
     def _new_layer(self, shown: Any) -> Any:
-        width = float(shown.scale[-1])
         return self._viewer.add_shapes(
             None,
             ndim=2,
             name=_NAME,
             edge_color="#ffd23f",
-            edge_width=width,
             units=shown.units[-2:],
             metadata={"superres": {"overlay": "line"}},
         )

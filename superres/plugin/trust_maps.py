@@ -23,7 +23,7 @@ FLAG_COLOURS: Mapping[str, str] = {
     "saturated": "#e69f00",
     "inconsistent": "#d55e00",
     "out of range": "#cc79a7",
-    "unlike the training data": "#f0e442",
+    "unlike the training data": "#56b4e9",
 }
 """Colours of flags, most serious first: where a voxel has several, the first is shown. Edge and uncalibrated are told
 at a click only, since all images have edges, and a model is calibrated for all voxels or none."""
@@ -169,7 +169,6 @@ def flags_layer(maps: TrustMaps, result: Any) -> Any:
         levels if len(levels) > 1 else levels[0],
         name=f"{result.name}: flags",
         colormap=DirectLabelColormap(color_dict=colours),
-        opacity=0.6,
         metadata={"superres": {"overlay": "flags"}},
         **grid_on(result, levels[0].shape),
     )
@@ -187,7 +186,6 @@ def _image(levels: tuple[Any, ...], result: Any, what: str, limits: tuple[float,
         colormap=colormap,
         contrast_limits=limits,
         blending="translucent",
-        opacity=0.8,
         metadata={"superres": {"overlay": what}},
         **grid_on(result, levels[0].shape),
     )

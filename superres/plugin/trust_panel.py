@@ -54,6 +54,7 @@ class TrustPanel(QGroupBox):
         self.interval = _Overlay("Interval half-width", interval_layer, HEAT)
         self.z = _Overlay("Consistency with the input", z_layer, BLUE_TO_RED)
         self.flags = _Overlay("Flags", flags_layer)
+        self.flags.opacity.setValue(50)  # the image should be seen below areas of one colour
         layout = QVBoxLayout(self)
         layout.addWidget(self.note)
         for overlay in self._overlays:
