@@ -25,6 +25,7 @@ from superres.phases import Preset, check_phases, fill_in_phases
 from superres.recipe_files import beside, read_yaml, with_degradation
 from superres.settings import ClusterConfig as ClusterConfig
 from superres.settings import Context as Context
+from superres.settings import CropConfig as CropConfig
 from superres.settings import Device as Device
 from superres.settings import Factor as Factor
 from superres.settings import Halo as Halo
@@ -242,6 +243,7 @@ class UpscaleConfig(Settings):
     axes: str | None = Field(None, description="axes of the input where the file does not tell, e.g. ZYX")
     voxel_size: tuple[float, float, float] | None = Field(None, description="ZYX in micrometre, if the file is wrong")
     channels: tuple[int, ...] | None = Field(None, description="channels to upscale, counted from 0; default all")
+    crop: CropConfig | None = Field(None, description="part to upscale, e.g. {y: [0, 512], t: [3, 4]}; default all")
     dtype: Literal["keep", "uint8", "uint16", "float32"] = "keep"
     tile: int | None = Field(None, ge=16, description="largest tile side in input voxels; default chosen")
     shard: int | None = Field(None, ge=1, description="tiles along Y and X in one output file; default chosen")

@@ -66,6 +66,44 @@ class Settings(BaseModel):
         return self
 
 
+# --- what is upscaled -------------------------------------------------------------------------------------------------
+
+
+def _parse_span(value: object) -> object:
+    """Read ``"100:300"``; one index alone is refused, for YAML reads ``10:30`` as one number."""
+    if isinstance(value, str):
+        first, colon, end = value.partition(":")
+        if colon and first.strip().isdigit() and end.strip().isdigit():
+            return (int(first), int(end))
+    if isinstance(value, str | int):
+        raise ValueError("expected the first index and the one behind the last, such as [100, 300]")
+    return value
+
+
+Index = Annotated[int, Field(ge=0)]
+Span = Annotated[tuple[Index, Index], BeforeValidator(_parse_span)]
+
+
+class CropConfig(Settings):
+    """Which part of the input is upscaled, by ``[first, behind the last]`` in voxels of the input, counted from 0.
+
+    What is upscaled comes out as it does with the whole input, voxel by voxel: grey levels and noise are measured in
+    all of it, and the net sees what surrounds the part. Axes that are left out are taken whole.
+    """
+
+    t: Span | None = None
+    z: Span | None = None
+    y: Span | None = None
+    x: Span | None = None
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        for axis, span in self:
+            if span is not None and span[0] >= span[1]:
+                raise ValueError(f"{axis}: expected the first index and the one behind the last, got {list(span)}")
+        return self
+
+
 # --- net and patches -------------------------------------------------------------------------------------------------
 
 

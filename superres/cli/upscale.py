@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     epilog=examples(
         "superres upscale stack.tif --model runs/em --out stack.ome.zarr",
         "superres upscale folder --model runs/em --out upscaled --set device=cuda",
+        "superres upscale stack.tif --model runs/em --out part.ome.zarr --crop z=10:20,y=0:512,x=256:768",
         "superres upscale folder --model runs/em --out upscaled --dry-run",
         "superres upscale folder --model runs/em --out upscaled --watch --set watch.idle=2h",
         "superres upscale stack.tif --model runs/em --out stack.ome.zarr --part 3/8",
@@ -39,6 +41,9 @@ def upscale(
     trust: Annotated[str | None, typer.Option(metavar="on|off", help="Write maps of how far to believe it.")] = None,
     halo: Annotated[
         str | None, typer.Option(metavar="exact|fast", help="Read half as far around tiles; says what that changes.")
+    ] = None,
+    crop: Annotated[
+        str | None, typer.Option(metavar="AXIS=FROM:TO,...", help="Upscale a part, e.g. t=3:4,y=0:512; from 0, TO not.")
     ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Follow the folders and take every image when it is complete.")
@@ -62,7 +67,10 @@ def upscale(
     with job(RESUMES) as progress:
         from superres.config import UpscaleConfig, load_config
 
-        config = load_config(UpscaleConfig, None, overrides or (), model=model, guard=guard, trust=trust, halo=halo)
+        part_of = None if crop is None else read_crop(crop)
+        config = load_config(
+            UpscaleConfig, None, overrides or (), model=model, guard=guard, trust=trust, halo=halo, crop=part_of
+        )
         if watch and dry_run:
             raise InputError("--watch and --dry-run were given together; give one of them")
         sharing = Sharing.of(part, scheduler, cluster, watch=watch)
@@ -78,6 +86,20 @@ def upscale(
             failed = upscale_batch.several(tasks, out, config, progress, sharing, dry_run=dry_run, as_json=as_json)
     if failed:
         raise typer.Exit(1)
+
+
+def read_crop(text: str) -> dict[str, str]:
+    """Read ``t=3:4,y=0:512`` as the settings of `superres.config.CropConfig`."""
+    found = {}
+    for item in text.split(","):
+        axis, equals, span = (part.strip() for part in item.partition("="))
+        if not equals or axis not in "tzyx" or axis in found or not re.fullmatch(r"\d+\s*:\s*\d+", span):
+            raise InputError(
+                f"--crop {text}: '{item}' is not understood; give axes T, Z, Y, X by the first voxel and the one "
+                "behind the last, counted from 0, for example --crop t=3:4,y=0:512,x=256:768"
+            )
+        found[axis] = span
+    return found
 
 
 def _tasks(inputs: list[Path], out: Path, config: UpscaleConfig, progress: ProgressCallback) -> list[Task]:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from superres.config import UpscaleConfig
 from superres.errors import InputError, ModelFileError, OutputWriteError
+from superres.inference.cropping import Crop
 from superres.inference.guarded import noise_windows
 from superres.inference.interval import SIDES, interval_path, width_dtype
 from superres.inference.plan import TilePlan, largest_divisor
@@ -104,11 +105,12 @@ def outlook(volume: Volume, predictor: Predictor, config: UpscaleConfig) -> Outl
             "--set channels=[0]"
         )
     predictor.require_channels(len(channels), str(volume.source))
-    plan = predictor.plan(volume.shape[2:], tile=config.tile, shard=config.shard)
-    voxel_size, translation = upscaled_grid(volume.voxel_size, volume.translation, plan.factor)
+    crop = Crop.of(volume, config.crop)
+    plan = crop.plan(predictor, volume, config)
+    voxel_size, translation = upscaled_grid(volume.voxel_size, crop.translation(volume), plan.factor)
     predicted = 1 if predictor.header.context.get("axis") == "c" else len(channels)
     image = StoreLayout(
-        shape=(volume.shape[0], predicted, *plan.output_shape),
+        shape=(crop.times.stop - crop.times.start, predicted, *crop.output_shape(plan)),
         dtype=str(volume.dtype) if config.dtype == "keep" else config.dtype,
         shard=plan.shard,
         chunk=plan.chunk,
@@ -130,7 +132,7 @@ def _of_trust(image: StoreLayout, plan: TilePlan, volume: Volume) -> StoreLayout
     nz, ny, nx = (size // f for size, f in zip(plan.shard, plan.factor, strict=True))
     return replace(
         image,
-        shape=(image.shape[0], image.shape[1] * len(MAPS), *plan.shape),
+        shape=(image.shape[0], image.shape[1] * len(MAPS), *plan.low_shape(image.shape[2:])),
         dtype="float32",
         shard=(nz, ny, nx),
         chunk=(nz, largest_divisor(ny), largest_divisor(nx)),

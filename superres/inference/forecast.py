@@ -138,7 +138,7 @@ def forecast(volume: Volume, source: Path, out: Path, config: UpscaleConfig, pac
 def _tiles(ahead: Outlook, predictor: Predictor) -> int:
     t, c, *_ = ahead.image.shape
     at_once = predictor.header.channels > 1
-    return t * (1 if at_once else c) * _counted(ahead.plan.shape, ahead.plan.tile)
+    return t * (1 if at_once else c) * _counted(ahead.plan.low_shape(ahead.image.shape[2:]), ahead.plan.tile)
 
 
 def _counted(shape: tuple[int, ...], step: tuple[int, ...]) -> int:

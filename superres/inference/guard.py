@@ -69,6 +69,13 @@ class Evidence(NamedTuple):
     unfamiliar: NDArray[np.bool_]
     out_of_range: NDArray[np.bool_]
 
+    def part(self, rows: slice, columns: slice) -> Evidence:
+        """Return what was found in a part of the core."""
+        place = (rows, columns)
+        return Evidence(
+            self.weight[place], self.z[place], self.square[place], self.unfamiliar[place], self.out_of_range[place]
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Guard:

@@ -48,6 +48,8 @@ class TilePlan:
         ZYX low-resolution voxels that are read around the core.
     shard, chunk : tuple of int
         ZYX output voxels of one file of the store, a whole number of tiles, and of its inner chunks.
+    stride : tuple of int
+        Of the net, ZYX: where tiles may begin.
     """
 
     shape: Triple
@@ -56,11 +58,17 @@ class TilePlan:
     halo: Triple
     shard: Triple
     chunk: Triple
+    stride: Triple = (1, 1, 1)
 
     @property
     def output_shape(self) -> Triple:
         """ZYX voxels of the upscaled volume."""
         z, y, x = (n * f for n, f in zip(self.shape, self.factor, strict=True))
+        return z, y, x
+
+    def low_shape(self, output: Sequence[int]) -> Triple:
+        """Return the ZYX voxels of the input that an output of so many is made of."""
+        z, y, x = (n // f for n, f in zip(output, self.factor, strict=True))
         return z, y, x
 
     def tiles(self, region: Region) -> Iterator[tuple[int, slice, slice]]:
@@ -73,11 +81,25 @@ class TilePlan:
         Parameters
         ----------
         region : tuple of slice
-            ZYX output voxels, starting on a tile: a shard, clipped to the image.
+            ZYX output voxels: a shard, clipped to the image. Cores begin and end on the stride, and so beyond it where
+            it does not.
         """
         return itertools.product(
             *([slice(at, min(at + along.step, along.stop)) for at in along] for along in self._starts(region))
         )
+
+    def seen(self, region: Region) -> Region:
+        """Return the voxels of the input that the output of a region is made of, ZYX."""
+        z, y, x = (slice(part.start // f, -(-part.stop // f)) for part, f in zip(region, self.factor, strict=True))
+        return z, y, x
+
+    def widened(self, region: Region) -> Region:
+        """Return `seen`, widened to the stride of the net, inside the image."""
+        z, y, x = (
+            slice(part.start // step * step, min(-(-part.stop // step) * step, length))
+            for part, step, length in zip(self.seen(region), self.stride, self.shape, strict=True)
+        )
+        return z, y, x
 
     def count(self, region: Region) -> int:
         """Return how many tiles a region has."""
@@ -85,10 +107,13 @@ class TilePlan:
 
     def _starts(self, region: Region) -> list[range]:
         """Return where tiles begin along each axis."""
-        return [
-            range(whole.start // f, -(-whole.stop // f), step)
-            for whole, f, step in zip(region, self.factor, self.tile, strict=True)
-        ]
+        return [range(part.start, part.stop, step) for part, step in zip(self.widened(region), self.tile, strict=True)]
+
+
+def overlap(one: Region, other: Region) -> Region | None:
+    """Return what two regions share; None where that is nothing."""
+    z, y, x = (slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
+    return (z, y, x) if all(part.start < part.stop for part in (z, y, x)) else None
 
 
 def plan_tiles(
@@ -135,7 +160,8 @@ def plan_tiles(
     y, x = (core * f * count for core, f, count in zip(cores, factor[1:], counts, strict=True))
     z = factor[0] * (deep if is_deep else max(1, min(shape[0], 16, _SHARD_VOXELS // (y * x))))
     chunk = (largest_divisor(z), largest_divisor(y), largest_divisor(x))
-    return TilePlan(shape, factor, (deep, cores[0], cores[1]), (halo[0], halo[1], halo[2]), (z, y, x), chunk)
+    core = (deep, cores[0], cores[1])
+    return TilePlan(shape, factor, core, (halo[0], halo[1], halo[2]), (z, y, x), chunk, stride)
 
 
 def _cheapest_cores(

@@ -245,10 +245,21 @@ class TrustWriter:
 
     @classmethod
     def open(
-        cls, out: Path, layout: StoreLayout, plan: TilePlan, channels: Sequence[Channel], *, overwrite: bool
+        cls,
+        out: Path,
+        layout: StoreLayout,
+        plan: TilePlan,
+        channels: Sequence[Channel],
+        *,
+        translation: tuple[float, float, float],
+        overwrite: bool,
     ) -> Self:
-        """Create the store of the maps beside `out`, or go on with it; errors as `OutputStore.open`."""
-        store = open_beside(trust_path(out), _layout(layout, plan, channels), overwrite=overwrite)
+        """Create the store of the maps beside `out`, or go on with it; `translation` is that of what is upscaled.
+
+        Errors are those of `OutputStore.open`.
+        """
+        own = _layout(layout, plan, channels, translation)
+        store = open_beside(trust_path(out), own, overwrite=overwrite)
         claim = channels[0].claim
         interval = None if claim is None else IntervalWriter.open(out, layout, claim, overwrite=overwrite)
         return cls(store, plan, channels, interval)
@@ -321,7 +332,9 @@ def _units(unit: Unit) -> list[Unit]:
     return [unit._replace(c=unit.c * len(MAPS) + number) for number in range(len(MAPS))]
 
 
-def _layout(image: StoreLayout, plan: TilePlan, channels: Sequence[Channel]) -> StoreLayout:
+def _layout(
+    image: StoreLayout, plan: TilePlan, channels: Sequence[Channel], translation: tuple[float, float, float]
+) -> StoreLayout:
     """Say what the store of the maps is to be."""
     volume = channels[0].volume
     nz, ny, nx = (size // f for size, f in zip(plan.shard, plan.factor, strict=True))
@@ -332,12 +345,12 @@ def _layout(image: StoreLayout, plan: TilePlan, channels: Sequence[Channel]) -> 
         "flags": dict(FLAGS),
     }
     return StoreLayout(
-        shape=(volume.shape[0], len(channels) * len(MAPS), *plan.shape),
+        shape=(image.shape[0], len(channels) * len(MAPS), *plan.low_shape(image.shape[2:])),
         dtype="float32",
         shard=(nz, ny, nx),
         chunk=(nz, largest_divisor(ny), largest_divisor(nx)),
         voxel_size=volume.voxel_size,
-        translation=volume.translation,
+        translation=translation,
         channel_names=tuple(f"{name}: {one.name}" if name else one.name for name in names for one in MAPS),
         time_step=volume.time_step,
         fingerprint=fingerprint("trust 2", image, channels[0].claim),

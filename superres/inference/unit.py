@@ -210,15 +210,23 @@ class Channel:
             yield Forward((planes, part, columns), core, grown, forward.source)
 
     def complete(
-        self, t: int, forward: Forward, dtype: np.dtype[Any], tally: Tally, found: Found | None
+        self, t: int, forward: Forward, kept: Region, dtype: np.dtype[Any], tally: Tally, found: Found | None
     ) -> NDArray[Any]:
-        """Return a tile, or a strip, on the grey scale and in the dtype of the output, (z, y, x), and tell `found`."""
-        planes, rows, columns = forward.place
+        """Return a tile, or a strip, on the grey scale and in the dtype of the output, (z, y, x), and tell `found`.
+
+        Of the tile's core only `kept` is returned and told of, ZYX voxels of the low grid.
+        """
+        planes, rows, columns = kept
+        low = [slice(a.start - b.start, a.stop - b.start) for a, b in zip(kept, forward.place, strict=True)]
+        high = [slice(part.start * f, part.stop * f) for part, f in zip(low, self.plan.factor, strict=True)]
         core, evidence, ends = forward.core, None, None
         if forward.grown is not None and self.guard is not None:
             guarded = examined(forward.grown, self.plan, self.guard, damp=self.damp)
-            core, evidence, ends = guarded.pred[None], guarded.evidence, self._ends(guarded.net)
+            core = guarded.pred[None]
+            evidence = guarded.evidence.part(low[1], low[2])
+            ends = self._ends(guarded.net[:, *high[1:]])
         assert core is not None
+        core = core[*high]
         values = None
         if self._may_hold_nan or found is not None:
             values = forward.source.read(t=t, c=self.index, z=planes, y=rows, x=columns)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 
 from superres.config import UpscaleConfig
 from superres.errors import InputError
-from superres.inference.plan import Region, TilePlan
+from superres.inference.cropping import Crop
+from superres.inference.plan import Region, TilePlan, overlap
 from superres.inference.predictor import Predictor, load_model
 from superres.inference.shortcuts import measured_shortcuts
 from superres.inference.trust import Maps, TrustWriter
@@ -44,7 +44,7 @@ class Draft:
     unit : Unit
         Which one.
     region : tuple of slice
-        ZYX voxels of the output.
+        ZYX voxels of the output of the whole volume.
     block : ndarray
         (z, y, x), in the dtype of the output.
     maps : Maps or None
@@ -74,6 +74,8 @@ class Upscaling:
         The input.
     predictor : Predictor
         The model.
+    crop : Crop
+        The part of it that is upscaled.
     plan : TilePlan
         How the volume is cut.
     channels : tuple of Channel
@@ -90,6 +92,7 @@ class Upscaling:
 
     volume: Volume
     predictor: Predictor
+    crop: Crop
     plan: TilePlan
     channels: tuple[Channel, ...]
     store: OutputStore
@@ -104,21 +107,22 @@ class Upscaling:
         Parameters and errors as for `superres.upscale`.
         """
         volume = open_volume(source, axes=config.axes, voxel_size=config.voxel_size)
-        identity = volume.identity()
+        crop, identity = Crop.of(volume, config.crop), volume.identity()
         predictor = (predictor or load_model(config.model, config.device)).at(config.precision)
         indices = _channels(volume, config.channels)
         predictor.require_channels(len(indices), str(source))
         intensities = measure_intensity(volume, predictor.rule, channels=indices)
-        plan = predictor.plan(volume.shape[2:], tile=config.tile, shard=config.shard, halo=config.halo)
-        plan = predictor.fitted(plan)
+        plan = predictor.fitted(crop.plan(predictor, volume, config))
         channels = make_channels(volume, indices, intensities, predictor, plan, config)
-        layout = _layout(volume, identity, predictor, plan, config, channels)
+        layout = _layout(volume, crop, identity, predictor, plan, config, channels)
         store = OutputStore.open(out, layout, overwrite=config.overwrite)
         trust = None
         if config.trust and channels[0].guard is not None:
-            trust = TrustWriter.open(out, layout, plan, channels, overwrite=config.overwrite)
+            trust = TrustWriter.open(
+                out, layout, plan, channels, translation=crop.translation(volume), overwrite=config.overwrite
+            )
         notes = measured_shortcuts(channels[0], config)
-        return cls(volume, predictor, plan, tuple(channels), store, trust, identity, notes)
+        return cls(volume, predictor, crop, plan, tuple(channels), store, trust, identity, notes)
 
     def units(self) -> list[Unit]:
         """List every shard, in the order in which they are best done."""
@@ -139,15 +143,23 @@ class Upscaling:
 
     def tiles(self, unit: Unit) -> int:
         """Return how many tiles a shard has."""
-        return self.plan.count(self.store.region(unit))
+        return self.plan.count(self.region(unit))
+
+    def region(self, unit: Unit) -> Region:
+        """Return the voxels of a shard, ZYX, in the output of the whole volume."""
+        return self.crop.within(self.store.region(unit), self.plan)
 
     def all_tiles(self) -> int:
         """Return how many tiles all shards have, however many shards there are."""
-        counts = []
-        for n, f, side, shard in zip(self.plan.shape, self.plan.factor, self.plan.tile, self.plan.shard, strict=True):
-            starts = range(0, n * f, shard)
-            counts.append(sum(-(-min(shard, n * f - start) // (f * side)) for start in starts))
-        return self.volume.shape[0] * len(self.channels) * math.prod(counts)
+        times, channels, *shape = self.store.layout.shape
+        total: int = times * channels
+        for axis, (n, shard) in enumerate(zip(shape, self.plan.shard, strict=True)):
+            count, corner = 0, [slice(0, 1)] * 3  # a row of shards along each axis stands for all
+            for start in range(0, n, shard):
+                corner[axis] = slice(start, min(start + shard, n))
+                count += self.plan.count(self.crop.within((corner[0], corner[1], corner[2]), self.plan))
+            total *= count
+        return total
 
     def do(self, unit: Unit, events: Iterator[None]) -> Tally:
         """Read, predict and write one shard and its maps; `events` is advanced after each tile.
@@ -176,39 +188,43 @@ class Upscaling:
         guard = channel.guard
         place = surroundings(
             self.plan,
-            self.store.region(unit),
+            self.region(unit),
             planes=frames // 2 if along == "z" else 0,
             reach=0 if guard is None else max(guard.reach + max(self.predictor.header.stride), RADIUS + 1),
             margin=0 if self.predictor.exact_tiling else max(self.plan.tile) // 4 + max(self.predictor.header.stride),
         )
-        times = around(unit.t, frames, self.volume.shape[0]) if along == "t" else [unit.t]
+        time = self._time(unit)
+        times = around(time, frames, self.volume.shape[0]) if along == "t" else [time]
         return read_window(self.volume, place, channel.intensities, times, last)
 
     def begin(self, unit: Unit) -> Draft:
         """Return a shard to be filled."""
-        region = self.store.region(unit)
+        region = self.region(unit)
         block = np.empty([part.stop - part.start for part in region], np.dtype(self.store.layout.dtype))
         maps = None if self.trust is None else self.trust.maps(unit, region)
         return Draft(unit, region, block, maps, Tally())
 
     def places(self, unit: Unit) -> list[Region]:
         """List the tiles of a shard, ZYX voxels of the low grid, in the order in which they are best done."""
-        return list(self.channels[unit.c].places(self.store.region(unit)))
+        return list(self.channels[unit.c].places(self.region(unit)))
 
     def predict(self, unit: Unit, place: Region, source: Source) -> Forward:
         """Run the net for one tile of a shard."""
-        return self.channels[unit.c].forward(unit.t, place, self.store.region(unit), source)
+        return self.channels[unit.c].forward(self._time(unit), place, self.region(unit), source)
 
     def fill(self, draft: Draft, forward: Forward) -> None:
         """Examine a tile and fill it in; tiles of one shard one after another."""
         unit, found = draft.unit, None if draft.maps is None else draft.maps.add
-        channel = self.channels[unit.c]
+        channel, wanted = self.channels[unit.c], self.plan.seen(draft.region)
         for strip in channel.strips(forward):
+            kept = overlap(strip.place, wanted)
+            if kept is None:  # tiles begin and end on the stride of the net, a crop anywhere
+                continue
             where = tuple(
                 slice(part.start * f - whole.start, part.stop * f - whole.start)
-                for part, f, whole in zip(strip.place, self.plan.factor, draft.region, strict=True)
+                for part, f, whole in zip(kept, self.plan.factor, draft.region, strict=True)
             )
-            draft.block[where] = channel.complete(unit.t, strip, draft.block.dtype, draft.tally, found)
+            draft.block[where] = channel.complete(self._time(unit), strip, kept, draft.block.dtype, draft.tally, found)
 
     def write(self, draft: Draft) -> None:
         """Write a shard that is filled, its maps first.
@@ -244,6 +260,9 @@ class Upscaling:
                 "completely written, and give another output, or --set overwrite=true to start anew"
             )
 
+    def _time(self, unit: Unit) -> int:
+        return int(self.crop.times.start) + unit.t
+
     def on_each_device(self) -> list[Upscaling]:
         """Return this upscaling once for every device that the setting leaves to it, each with a model of its own."""
         predictors = self.predictor.on_each_device()
@@ -277,6 +296,7 @@ def _channels(volume: Volume, wanted: tuple[int, ...] | None) -> tuple[int, ...]
 
 def _layout(
     volume: Volume,
+    crop: Crop,
     identity: str,
     predictor: Predictor,
     plan: TilePlan,
@@ -287,7 +307,7 @@ def _layout(
     from superres import __version__
 
     dtype = str(volume.dtype) if config.dtype == "keep" else config.dtype
-    voxel_size, translation = upscaled_grid(volume.voxel_size, volume.translation, plan.factor)
+    voxel_size, translation = upscaled_grid(volume.voxel_size, crop.translation(volume), plan.factor)
     provenance: dict[str, Any] = {
         "note": "the voxels of this image are predicted by a neural network, not measured",
         "superres": __version__,
@@ -307,7 +327,7 @@ def _layout(
     decisive = [identity, provenance, dtype, plan.shard, plan.chunk, voxel_size, translation]
     names = tuple(volume.channel_names[channel] for channel in provenance["channels"]) if volume.channel_names else ()
     return StoreLayout(
-        shape=(volume.shape[0], len(channels), *plan.output_shape),
+        shape=(crop.times.stop - crop.times.start, len(channels), *crop.output_shape(plan)),
         dtype=dtype,
         shard=plan.shard,
         chunk=plan.chunk,

@@ -110,11 +110,11 @@ def surroundings(plan: TilePlan, region: Region, *, planes: int, reach: int, mar
     deep = plan.halo[0] > 0 or plan.tile[0] > 1
     smallest = SMALLEST_BLOCK if deep else (1, SMALLEST_INPUT, SMALLEST_INPUT)
     place = []
-    for axis, (part, f, halo, tile, least, length) in enumerate(
-        zip(region, plan.factor, plan.halo, plan.tile, smallest, plan.shape, strict=True)
+    for axis, (part, halo, tile, least, length) in enumerate(
+        zip(plan.widened(region), plan.halo, plan.tile, smallest, plan.shape, strict=True)
     ):
         wide = halo + (planes if axis == 0 else reach) + (margin if axis > 0 or deep else 0)
         # Small tiles are predicted with more around them, see the plan.
         wide += max(0, least - tile - 2 * halo) if axis > 0 or deep else 0
-        place.append(slice(max(0, part.start // f - wide), min(length, -(-part.stop // f) + wide)))
+        place.append(slice(max(0, part.start - wide), min(length, part.stop + wide)))
     return place[0], place[1], place[2]

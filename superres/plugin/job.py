@@ -208,7 +208,7 @@ class Job(QObject):
         assert self._process is not None
         answer = self._answer
         if answer is None:
-            answer = {"cancelled": True} if self._stops else _crash(code, list(self._process.last_lines))
+            answer = {"cancelled": True} if self._stops else crash(code, list(self._process.last_lines))
         self._end_with(answer)
 
     def _end_with(self, answer: Mapping[str, Any]) -> None:
@@ -264,8 +264,8 @@ class Jobs(QObject):
         self.changed.emit()
 
 
-def _crash(code: int, lines: list[str]) -> dict[str, Any]:
-    """Say of what a process died that said nothing."""
+def crash(code: int, lines: list[str]) -> dict[str, Any]:
+    """Return the answer in place of a process that died without one: of what, and its last lines on stderr."""
     how = f"with exit code {code}"
     if code < 0:
         try:
@@ -273,7 +273,7 @@ def _crash(code: int, lines: list[str]) -> dict[str, Any]:
         except ValueError:
             how = f"by signal {-code}"
     if code == -9:
-        how += ", as the system does when memory runs out; close other programs, or give a smaller tile"
+        how += ", as the system does when memory runs out; close other programs and start it again"
     fatal = [line for line in lines if line.startswith("Fatal Python error")]  # what follows is for those who mend it
     last = "; ".join(fatal or [line for line in lines[-_LINES_TOLD:] if line])
     said = f" Its last words: {last}" if last else ""

@@ -10,13 +10,17 @@ from superres.plugin.worker import Request, Tell
 from superres.progress import Progress, ProgressCallback
 
 
-def request(source: Path, out: Path, config: UpscaleConfig) -> dict[str, Any]:
-    """Return what to ask a worker for: to upscale `source` into the store `out`, or to go on with it."""
+def request(source: str | Path, out: Path, config: UpscaleConfig, *, pictures: Path | None = None) -> dict[str, Any]:
+    """Return what to ask a worker for: to upscale `source` into the store `out`, or to go on with it.
+
+    With a folder for `pictures` the viewer is told of each shard (`superres.plugin.following.followed`).
+    """
     return {
         "kind": "upscale",
         "source": str(source),
         "out": str(out),
         "config": settings_json(config),
+        "pictures": None if pictures is None else str(pictures),
     }
 
 
@@ -52,7 +56,12 @@ def run(asked: Request, progress: ProgressCallback, tell: Tell) -> dict[str, Any
     if config.check_disk:
         volume = open_volume(source, axes=config.axes, voxel_size=config.voxel_size)
         Room(config).require(out, {out: volume}, predictor)
-    summary = upscale(source, out, config, progress=progress, predictor=predictor)
+    how = None
+    if asked.get("pictures"):
+        from superres.plugin.following import followed
+
+        how = followed(Path(asked["pictures"]), tell)
+    summary = upscale(source, out, config, progress=progress, predictor=predictor, run=how)
     found = {name: getattr(summary, name) for name in ("seconds", "units", "units_done_before", "clipped")}
     trust = None if summary.trust is None else summary.trust.sentence()
     return found | {"path": str(summary.path), "warnings": list(summary.warnings), "trust": trust}

@@ -50,10 +50,14 @@ Image = NDArray[np.uint8]
 
 
 class Peer(NamedTuple):
-    """A method: its script with what follows it, and what pip installs for it, one call after the other."""
+    """A method: its script with what follows it, and what pip installs for it, one call after the other.
+
+    `trained` is the method whose training it uses, where it has none of its own.
+    """
 
     script: Sequence[str]
     installs: Sequence[Sequence[str]] = ()
+    trained: str = ""
 
 
 # torch as everywhere in this project: its CPU build where pip is told of one. torchvision has none that goes with it.
@@ -66,6 +70,9 @@ PEERS = {
     ),
     "superres_XS": Peer(("ours.py", "XS")),
     "superres_S": Peer(("ours.py", "S")),
+    # The other tools examine nothing and write no maps.
+    "superres_XS without guard and maps": Peer(("ours.py", "XS", "plain"), trained="superres_XS"),
+    "superres_S without guard and maps": Peer(("ours.py", "S", "plain"), trained="superres_S"),
 }
 
 
@@ -87,7 +94,7 @@ def main() -> None:
     for name in options.only.split(","):
         print(f"{name} ...", flush=True)
         try:
-            figures[name] = measure(name, PEERS[name], work, options.seconds, truths)
+            figures[name] = measure(name, PEERS[name], work, options.seconds, truths, figures)
         except Unusable as error:
             figures[name] = {"why": str(error)}
         print(f"  {figures[name]}", flush=True)
@@ -163,13 +170,20 @@ def mean_psnr(found: list[NDArray[Any]], truths: list[Image]) -> float:
     return float(np.mean(scores))
 
 
-def measure(name: str, peer: Peer, work: Path, seconds: float, truths: list[Image]) -> dict[str, Any]:
+def measure(
+    name: str, peer: Peer, work: Path, seconds: float, truths: list[Image], before: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
     python = environment(name, peer, work.parent)
     script, *rest = peer.script
     start = [python, str(HERE / "peers" / script)]
-    trained = told(run([*start, "train", str(work), str(seconds), *rest]))
+    if not peer.trained:
+        trained = told(run([*start, "train", str(work), str(seconds), *rest]))
+    elif "steps" not in before.get(peer.trained, {}):
+        raise Unusable(f"{peer.trained} was not trained")
+    else:
+        trained = before[peer.trained]
     predicted = told(run([*start, "predict", str(work), *rest]))
-    found = [np.load(work / name / f"{number}.npy") for number in range(len(truths))]
+    found = [np.load(work / (peer.trained or name) / f"{number}.npy") for number in range(len(truths))]
     return trained | predicted | {"psnr": mean_psnr(found, truths)}
 
 

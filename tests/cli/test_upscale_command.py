@@ -15,6 +15,7 @@ from superres.cli import app
 from superres.config import IntensityRule
 from superres.modelfile import ModelHeader, save_model_file
 from superres.nets import Architecture, UNet
+from superres.volumes import open_volume
 
 
 def run(*arguments: str | Path) -> Result:
@@ -134,6 +135,13 @@ def test_a_watch_ends_when_nothing_comes(folder: Path, model: Path, tmp_path: Pa
     assert "a.tif: finished before" in again.stderr
 
 
+def test_a_part_is_upscaled(folder: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "part.ome.zarr"
+    result = run(folder / "a.tif", "--model", model, "--out", out, "--crop", "y=4:9, x=20:24")
+    assert result.exit_code == 0, result.stderr
+    assert open_volume(out).shape == (1, 1, 1, 10, 8)
+
+
 @pytest.mark.parametrize(
     ("inputs", "options", "says"),
     [
@@ -142,6 +150,10 @@ def test_a_watch_ends_when_nothing_comes(folder: Path, model: Path, tmp_path: Pa
         (["none"], ["--watch"], "no such folder"),
         (["in"], ["--watch", "--out", "in"], "also searched for inputs"),
         (["in"], ["--out", "in"], "also searched for inputs"),
+        (["in/a.tif"], ["--out", "out.zarr", "--crop", "y=3"], "--crop y=3: 'y=3' is not understood"),
+        (["in/a.tif"], ["--out", "out.zarr", "--crop", "y=0:9,c=0:1"], "'c=0:1' is not understood"),
+        (["in/a.tif"], ["--out", "out.zarr", "--crop", "y=0:9,y=2:9"], "'y=2:9' is not understood"),
+        (["in/a.tif"], ["--out", "out.zarr", "--crop", "x=20:30"], "x 20 to 30 asked for, it has 24 along X"),
         (["in"], ["--watch", "--set", "watch.marker=a/b"], "the name of a file"),
         (["in"], ["--watch", "--set", "watch.polls=1"], "greater than or equal to 2"),
     ],

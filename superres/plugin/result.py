@@ -1,0 +1,163 @@
+"""The layers of a result: there as soon as the store is, filled shard by shard, at the end the store's own pyramid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_info
+from qtpy.QtCore import QObject, QTimer
+
+from superres.errors import SuperresError
+from superres.plugin.filling import Coarse, FineChannel, coarse_channel, of_layer, picture_of
+from superres.plugin.placing import placed
+
+if TYPE_CHECKING:
+    import napari
+    from napari.layers import Image
+
+# Each refresh reads what is on screen.
+_REFRESH_APART = 400  # milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a layer is placed and shown, kept because the layer may be deleted meanwhile.
+
+    Parameters
+    ----------
+    name : str
+        Of the input layer.
+    axes : str
+        Some of TZYX.
+    layer : Image
+        The input layer; what a new layer needs of it is taken when the result begins.
+    channel : int
+        Of the input file.
+    path : str
+        The input file.
+    factor : tuple of int
+        Upscaling along ZYX.
+    """
+
+    name: str
+    axes: str
+    layer: Image
+    channel: int
+    path: str
+    factor: tuple[int, int, int]
+
+
+class Result(QObject):
+    """Shows the result of one job in the viewer.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where.
+    look : Look
+        The input.
+    """
+
+    def __init__(self, viewer: napari.Viewer, look: Look) -> None:
+        super().__init__()
+        self._viewer, self._look = viewer, look
+        self._coarse: Coarse | None = None
+        self._layers: dict[int, Image] = {}  # by channel of the store
+        self._begun: dict[str, Any] = {}
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_REFRESH_APART)
+        self._timer.timeout.connect(self._refresh)
+
+    def take(self, told: Mapping[str, Any]) -> None:
+        """Take what the worker tells on the way (`superres.plugin.following.followed`)."""
+        if "begun" in told:
+            self._begin(told["begun"])
+        elif "shard" in told and self._coarse is not None:
+            picture = picture_of(told)
+            if picture is not None:
+                self._coarse.take(tuple(told["shard"]), picture)
+                if not self._timer.isActive():
+                    self._timer.start()
+
+    def finish(self, path: str) -> None:
+        """Show the store's own pyramid."""
+        self._timer.stop()
+        if not self._begun or not self._shown():
+            return
+        from superres.volumes import open_volume
+
+        try:
+            volume = open_volume(path)
+        except SuperresError as error:
+            show_info(f"The result cannot be opened: {error}")
+            return
+        for channel, layer in self._shown().items():
+            levels = [of_layer(level[:, channel], self._look.axes) for level in volume.levels]
+            limits = layer.contrast_limits
+            layer.data = levels if layer.multiscale else levels[0]
+            layer.contrast_limits = limits
+            size = None if None in volume.voxel_size[1:] else list(volume.voxel_size)
+            layer.metadata["superres"] = {
+                "path": path,
+                "axes": self._look.axes,
+                "voxel_size": size,
+                "channel": channel,
+                "predicted_from": self._look.path,
+            }
+
+    def stop(self) -> None:
+        """Show what there is, and wait for nothing more."""
+        self._timer.stop()
+        self._refresh()
+
+    def _begin(self, begun: dict[str, Any]) -> None:
+        shape, steps = tuple(begun["shape"]), tuple(begun["steps"])
+        self._begun = begun
+        self._coarse = Coarse(shape, steps, begun["dtype"])
+        for number, channel in enumerate(begun["channels"]):
+            self._layers[number] = self._new_layer(number, channel, is_alone=len(begun["channels"]) == 1)
+
+    def _new_layer(self, number: int, channel: int, *, is_alone: bool) -> Image:
+        """Add a layer that looks like the layer of the same channel of the input."""
+        assert self._coarse is not None
+        like = self._layer_of(channel)
+        look = self._look
+        coarse = coarse_channel(self._coarse, number, look.axes)
+        is_deep = max(self._coarse.steps) > 1
+        data = [FineChannel(Path(self._begun["path"]), number, look.axes, self._coarse), coarse] if is_deep else coarse
+        start = dict(zip("tzyx", self._begun["start"], strict=True))
+        name = f"{like.name} upscaled" if like.name == look.name or is_alone else f"{look.name} upscaled [{channel}]"
+        layer: Image = self._viewer.add_image(
+            data,
+            multiscale=is_deep,
+            name=name,
+            colormap=like.colormap,
+            contrast_limits=like.contrast_limits,
+            gamma=like.gamma,
+            blending=like.blending,
+            metadata={"superres": {"path": self._begun["path"], "unfinished": True}},
+            **placed(look.layer, look.axes, start, look.factor),
+        )
+        return layer
+
+    def _layer_of(self, channel: int) -> Image:
+        """Return the layer of a channel of the input, or the one that was chosen."""
+        from napari.layers import Image
+
+        for layer in self._viewer.layers:
+            told = layer.metadata.get("superres", {})
+            if isinstance(layer, Image) and told.get("path") == self._look.path and told.get("channel") == channel:
+                return layer
+        return self._look.layer
+
+    def _shown(self) -> dict[int, Image]:
+        """Return those of its layers that nobody deleted."""
+        return {channel: layer for channel, layer in self._layers.items() if layer in self._viewer.layers}
+
+    def _refresh(self) -> None:
+        for layer in self._shown().values():
+            layer.refresh(extent=False)
