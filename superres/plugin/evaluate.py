@@ -95,10 +95,10 @@ class EvaluateWidget(QWidget):
             raise InputError(f"'{truth.name}' is chosen as truth and as something else; truth is an image of its own.")
         found, wanted = finest(result).shape, finest(truth).shape
         if found != wanted:
-            sizes = (" x ".join(map(str, shape)) for shape in (found, wanted))
+            has, needs = (" x ".join(map(str, shape)) for shape in (found, wanted))
             raise InputError(
-                "'{}' has {} voxels and '{}' has {}; truth must show the same field on the same grid. Crop it, or "
-                "upscale the recording that belongs to it".format(result.name, next(sizes), truth.name, next(sizes))
+                f"'{result.name}' has {has} voxels and '{truth.name}' has {needs}; truth must show the same field on "
+                "the same grid. Crop it, or upscale the recording that belongs to it"
             )
         return [result, low, truth]
 

@@ -121,8 +121,8 @@ def write_pair(path: Path, low: Image, truth: Image) -> Path:
 
     if low.axes != truth.axes:
         raise InputError(
-            f"{truth.path}: its axes were given as {truth.axes}, those of {low.path} as {low.axes}; save one of them as "
-            "OME-TIFF, which tells its axes"
+            f"{truth.path}: its axes are given as {truth.axes}, those of {low.path} as {low.axes or 'in its file'}; "
+            "save both to files (File > Save Selected Layers) and open those"
         )
     files = [Path(os.path.abspath(one.path)) for one in (low, truth)]  # noqa: PTH100 - a pattern is not resolved
     try:
@@ -170,8 +170,8 @@ def _factor(low: Image, truth: Image) -> tuple[int, int, int]:
     if found is None:
         small, large = ("x".join(map(str, size)) for size in sizes)
         raise InputError(
-            f"{truth.path} has {large} voxels (ZYX), {low.path} has {small}; truth must have a whole number of times as "
-            "many along each axis: crop it to the field of the recording"
+            f"{truth.path} has {large} voxels (ZYX), {low.path} has {small}; truth must have a whole number of times "
+            "as many along each axis: crop it to the field of the recording"
         )
     return (found[0], found[1], found[2])
 

@@ -50,7 +50,8 @@ class SavedLayers(QObject):
                     waiting.append((data, known))
                     self._known[id(layer)] = known
                 path = known[1]
-            images.append(Image(path, source.channel, source.axes if source.path is None else None))
+            told = source.path is not None or source.axes == "YX"
+            images.append(Image(path, source.channel, None if told else source.axes))
         self._ready = ready
         if not waiting:
             self._go_on(images)

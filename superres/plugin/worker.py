@@ -36,6 +36,7 @@ Task = Callable[[Request, ProgressCallback, Tell], dict[str, Any]]
 """Does what is asked and returns the result as plain JSON; the ``run`` of the modules in `TASKS`."""
 
 TASKS = {
+    "evaluate": "superres.plugin.evaluate_task",
     "preview": "superres.plugin.preview_task",
     "upscale": "superres.plugin.upscale_task",
 }
