@@ -19,6 +19,19 @@ class InputError(SuperresError, ValueError):
     """An image, volume or manifest cannot be used as it is."""
 
 
+class UnknownFormatError(InputError):
+    """A file or folder is of no format that superres reads."""
+
+
+class UnknownAxesError(InputError):
+    """A file does not say what its axes are; `found` has a letter for each, `shape` the lengths."""
+
+    def __init__(self, message: str, found: str, shape: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.found = found
+        self.shape = shape
+
+
 class DuplicateError(InputError):
     """One image stands in two splits; `acquisitions` are the ids of the two that hold it."""
 

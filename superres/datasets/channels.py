@@ -72,8 +72,8 @@ def open_channels(path: Path, axes: str | None, channels: Channels) -> Volume:
             f"{path}: channels {list(channels)} asked for in the manifest, it has {count} (0 to {count - 1}); correct "
             "'channels' there, or give 'axes' if another axis holds them"
         )
-    names, colours = (
-        tuple(values[c] for c in channels) if values else ()
-        for values in (volume.channel_names, volume.channel_colours)
-    )
-    return view_of(volume, ChosenChannels(volume, channels), channel_names=names, channel_colours=colours)
+    told = {
+        name: tuple(values[c] for c in channels) if (values := getattr(volume, name)) else ()
+        for name in ("channel_names", "channel_colours", "channel_windows")
+    }
+    return view_of(volume, ChosenChannels(volume, channels), **told)

@@ -5,6 +5,7 @@ This is the one place where axis orders are converted. Nothing here reads a file
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from superres.errors import InputError
+from superres.errors import InputError, UnknownAxesError
 
 TCZYX = "TCZYX"
 Region = tuple[slice, ...]
@@ -113,8 +114,10 @@ def resolve_axes(found: str, shape: Sequence[int], *, given: str | None, path: P
 
     Raises
     ------
+    UnknownAxesError
+        When the axes cannot be told.
     InputError
-        When the axes cannot be told, or `given` does not fit.
+        When `given` does not fit, or the image is empty.
     """
     sizes = "x".join(map(str, shape))
     if math.prod(shape) == 0:
@@ -124,9 +127,11 @@ def resolve_axes(found: str, shape: Sequence[int], *, given: str | None, path: P
     if "S" in found:
         raise _refuse_colours(found, shape, sizes, path)
     if set(found) - set(TCZYX) or len(set(found)) < len(found):
-        raise InputError(
+        raise UnknownAxesError(
             f"{path}: cannot tell what the axes are (found {found}, shape {sizes}; expected letters of {TCZYX}); "
-            + _what_to_type(found)
+            + _what_to_type(found),
+            found,
+            tuple(shape),
         )
     return found
 
@@ -138,10 +143,12 @@ def _refuse_colours(found: str, shape: Sequence[int], sizes: str, path: Path) ->
     if "C" in found:
         return InputError(message + "expected; convert the image to grey levels or to one channel per sample")
     given = suggest_axes(found.replace("S", "C"))
-    return InputError(
-        f"{message}expected; give axes={given} (--set axes={given}) to treat the samples as channels"
-        if "?" not in given
-        else f"{message}expected; convert the image to grey levels"
+    if "?" in given:
+        return InputError(f"{message}expected; convert the image to grey levels")
+    return UnknownAxesError(
+        f"{message}expected; give axes={given} (--set axes={given}) to treat the samples as channels",
+        found,
+        tuple(shape),
     )
 
 
@@ -160,6 +167,34 @@ def suggest_axes(found: str) -> str:
         known = letter in TCZYX and letter not in letters
         letters.append(letter if known else (free.pop(0) if free else "?"))
     return "".join(reversed(letters))
+
+
+def possible_axes(found: str) -> tuple[str, ...]:
+    """Return what the axes of a file may be whose letters it does not tell all, the likeliest first.
+
+    Parameters
+    ----------
+    found : str
+        One letter per axis: TCZYX where known, S for samples of one pixel (which become channels), others unknown.
+
+    Returns
+    -------
+    tuple of str
+        Each a letter of TCZYX per axis, Y before X; empty where there are more axes than letters.
+    """
+    likeliest = suggest_axes(found.replace("S", "C"))
+    if "?" in likeliest or len(found) < 2:
+        return ()
+    open_places = [
+        i for i, letter in enumerate(found.replace("S", "C")) if letter != likeliest[i] or letter not in TCZYX
+    ]
+    stacked = [place for place in open_places if likeliest[place] not in "YX"]
+    free = [letter for letter in "ZTC" if letter not in (likeliest[i] for i in range(len(found)) if i not in stacked)]
+    choices = [likeliest]
+    for letters in itertools.permutations(free, len(stacked)):
+        taken = dict(zip(stacked, letters, strict=True))
+        choices.append("".join(taken.get(i, letter) for i, letter in enumerate(likeliest)))
+    return tuple(dict.fromkeys(choices))
 
 
 def _check_given(given: str, found: str, sizes: str, path: Path) -> str:

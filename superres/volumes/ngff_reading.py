@@ -57,6 +57,7 @@ def calibration_of(
         channel_names=_channel_names(omero),
         time_step=to_second(step, unit),
         channel_colours=_channel_colours(omero),
+        channel_windows=_channel_windows(omero),
     )
 
 
@@ -72,6 +73,16 @@ def _channel_colours(omero: object) -> tuple[str, ...]:
     channels = omero.get("channels") if isinstance(omero, dict) else None
     colours = [str(one.get("color")) for one in channels if isinstance(one, dict)] if isinstance(channels, list) else []
     return tuple(colour.upper() for colour in colours) if all(map(_COLOUR.fullmatch, colours)) else ()
+
+
+def _channel_windows(omero: object) -> tuple[tuple[float, float], ...]:
+    channels = omero.get("channels") if isinstance(omero, dict) else None
+    described = channels if isinstance(channels, list) else []
+    windows = [one.get("window") if isinstance(one, dict) else None for one in described]
+    ends = [(one.get("start"), one.get("end")) if isinstance(one, dict) else (None, None) for one in windows]
+    known = [(float(a), float(b)) for a, b in ends if isinstance(a, int | float) and isinstance(b, int | float)]
+    usable = all(math.isfinite(a) and math.isfinite(b) and a < b for a, b in known)
+    return tuple(known) if usable and len(known) == len(ends) else ()
 
 
 def _transform(multiscale: Mapping[str, Any], level: int, count: int) -> tuple[list[float], list[float]]:

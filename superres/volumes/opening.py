@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from superres.errors import InputError, MissingFileError
+from superres.errors import InputError, MissingFileError, UnknownFormatError
 from superres.volumes.records import records_folder
 from superres.volumes.vendor import vendor_of
 from superres.volumes.volume import Volume
@@ -112,6 +112,24 @@ def list_images(path: str | Path) -> tuple[str, ...]:
     return _reader_of(Path(address)).images(Path(address))
 
 
+def seems_readable(path: str | Path) -> bool:
+    """Whether this is an image by its first bytes or the files in it; opening it may still find it damaged.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        When it is not there, cannot be reached, or is a folder that names no one image; with what to do about it.
+    """
+    address, _ = split_part(path)
+    if is_url(address) or is_pattern(address):
+        return True
+    try:
+        _reader_of(Path(address))
+    except UnknownFormatError:
+        return False
+    return True
+
+
 def split_part(path: str | Path) -> tuple[str, str | None]:
     """Split ``file::part``; a name that exists as it stands is never split.
 
@@ -204,7 +222,7 @@ def _no_image_in(path: Path, names: Sequence[str]) -> InputError:
     if stores:
         return InputError(f"{path}: a folder of {_counted(stores, 'Zarr store')}; name one, e.g. {path / stores[0]}")
     found = f"{len(names)} {'entry' if len(names) == 1 else 'entries'}, the first of them {names[0]}" if names else ""
-    return InputError(
+    return UnknownFormatError(
         f"{path}: a folder without an image (found {found or 'nothing'}; expected the zarr.json, .zgroup or .zarray of "
         "a Zarr, or image files); give a file, or the folder of an OME-Zarr"
     )
@@ -268,14 +286,14 @@ def _single(path: Path, start: bytes) -> _Reader:
 def _no_format(path: Path, start: bytes) -> InputError:
     for magic, what in _REFUSED.items():
         if start.startswith(magic):
-            return InputError(f"{path}: {what}")
+            return UnknownFormatError(f"{path}: {what}")
     if not start:
         found = "an empty file"
     elif not any(start):
         found = f"a file that starts with {len(start)} zero bytes (a copy that was cut short?)"
     else:
         found = f"a file that starts with {start[:4]!r}"
-    return InputError(
+    return UnknownFormatError(
         f"{path}: {found}, which is no format that superres reads; expected TIFF, OME-Zarr, HDF5, PNG, JPEG, NumPy or "
         "a microscope maker's file; export the image as OME-TIFF"
     )

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from superres.errors import InputError, MissingFileError
+from superres.errors import InputError, MissingFileError, UnknownAxesError
 from superres.volumes.axes import TCZYX, Region, TczyxArray
 from superres.volumes.opening import open_volume
 from superres.volumes.unchanged import Stamp
@@ -185,6 +185,36 @@ def open_series(pattern: str, *, axes: str | None = None, voxel_size: Sequence[f
     )
 
 
+def pattern_of(files: Sequence[str | Path]) -> str:
+    """Return the pattern that matches just these files, so that one name tells them all.
+
+    Raises
+    ------
+    InputError
+        When every pattern for them matches others, too.
+    """
+    names = sorted(map(os.fspath, files))
+    start = _common(names)
+    end = _common([name[len(start) :][::-1] for name in names])[::-1]
+    # An asterisk goes over no folder, so folders that differ need one each.
+    middle = "/".join("*" * (names[0][len(start) : len(names[0]) - len(end)].count(os.sep) + 1))
+    pattern = f"{glob.escape(start)}{middle}{glob.escape(end)}"
+    if sorted(glob.glob(pattern)) != names:  # noqa: PTH207
+        raise InputError(
+            f"{Path(names[0]).parent}: {len(names)} files chosen as one series, but there are others with names like "
+            "theirs; choose all files of the series, or put them into a folder of their own"
+        )
+    return pattern
+
+
+def _common(names: Sequence[str]) -> str:
+    """Return what all names begin with."""
+    return next(
+        (names[0][:place] for place, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1),
+        min(names, key=len),
+    )
+
+
 def _natural(name: str) -> list[Any]:
     return [(int(text), "") if text.isdecimal() else (-1, text) for text in re.split(r"(\d+)", name)]
 
@@ -234,9 +264,14 @@ def _counted(
         values = sorted({_value(words[field]) for words in tokens}, key=str)
         free = [letter for letter in "ZTC" if letter not in letters + [c for c in first.axes if c not in "YX"]]
         example = "".join(letter if letter != "?" else (free.pop(0) if free else "?") for letter in letters)
-        raise InputError(
+        found = "".join(letter.replace("?", "Q") for letter in letters) + first.axes
+        counts = [len({words[place] for words in tokens}) for place in fields]
+        sizes = dict(zip(TCZYX, first.shape, strict=True))
+        raise UnknownAxesError(
             f"{pattern}: cannot tell what {values[0]} to {values[-1]} in names like {''.join(tokens[0])} count; "
-            f"give axes, e.g. axes={example}{first.axes} (--set axes={example}{first.axes})"
+            f"give axes, e.g. axes={example}{first.axes} (--set axes={example}{first.axes})",
+            found,
+            (*counts, *(sizes[letter] for letter in first.axes)),
         )
     found = "".join(letters)
     sizes = dict(zip(TCZYX, first.shape, strict=True))

@@ -45,6 +45,8 @@ class Calibration:
         Seconds between time points.
     channel_colours : tuple of str
         ``"RRGGBB"``, one per channel; empty when unknown.
+    channel_windows : tuple of tuple of float
+        Grey levels shown as black and as full colour, per channel; empty when unknown.
     """
 
     voxel_size: VoxelSize = (None, None, None)
@@ -52,6 +54,7 @@ class Calibration:
     channel_names: tuple[str, ...] = ()
     time_step: float | None = None
     channel_colours: tuple[str, ...] = ()
+    channel_windows: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +87,10 @@ class Volume:
         Which image of `source`, where it holds several: what stands after ``::``.
     channel_colours : tuple of str
         ``"RRGGBB"``, one per channel; empty when unknown.
+    channel_windows : tuple of tuple of float
+        Grey levels shown as black and as full colour, per channel; empty when unknown.
+    coarser : tuple of TczyxArray
+        Direct way to the other levels, as far as there is one.
     """
 
     levels: tuple[da.Array, ...]
@@ -98,6 +105,8 @@ class Volume:
     files: tuple[Path, ...] = field(default=(), repr=False)
     part: str | None = None
     channel_colours: tuple[str, ...] = ()
+    channel_windows: tuple[tuple[float, float], ...] = ()
+    coarser: tuple[TczyxArray, ...] = field(default=(), repr=False)
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
@@ -181,6 +190,7 @@ def make_volume(
         )
     names = calibration.channel_names if len(calibration.channel_names) == arrays[0].shape[1] else ()
     colours = calibration.channel_colours if len(calibration.channel_colours) == arrays[0].shape[1] else ()
+    windows = calibration.channel_windows if len(calibration.channel_windows) == arrays[0].shape[1] else ()
     size = calibration.voxel_size if voxel_size is None else check_voxel_size(voxel_size, source)
     return Volume(
         levels=tuple(to_dask(array, source) for array in arrays),
@@ -195,13 +205,16 @@ def make_volume(
         files=files,
         part=part,
         channel_colours=colours,
+        channel_windows=windows,
+        coarser=tuple(arrays[1:]),
     )
 
 
 def view_of(volume: Volume, array: Any, **changes: Any) -> Volume:
     """Return a volume of one level that shows `array`, TCZYX, and is like another one but for `changes`."""
     shown = TczyxArray(array, "TCZYX")
-    return replace(volume, levels=(to_dask(shown, volume.source),), finest=shown, axes="TCZYX", **changes)
+    levels = (to_dask(shown, volume.source),)
+    return replace(volume, levels=levels, finest=shown, coarser=(), axes="TCZYX", **changes)
 
 
 def check_voxel_size(voxel_size: Sequence[float], source: Path) -> tuple[float, float, float]:
