@@ -30,6 +30,7 @@ from superres.plugin.grid import finest
 from superres.plugin.job import Job
 from superres.plugin.job_row import JobRow
 from superres.plugin.layer_choice import LayerChoice, is_picture
+from superres.plugin.pair_manifest import Image
 from superres.plugin.saved_layers import SavedLayers
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class EvaluateWidget(QWidget):
             )
         return [result, low, truth]
 
-    def _start(self, images: list[evaluate_task.Image]) -> None:
+    def _start(self, images: list[Image]) -> None:
         """Make the job, now that all layers are files."""
         result, low, truth = images
         out = Path(self.folder.text().strip() or _beside(result.path))

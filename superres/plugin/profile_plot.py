@@ -45,10 +45,17 @@ class Curve:
 
 
 class ProfilePlot(QWidget):
-    """Curves over one axis each for place and grey level."""
+    """Curves over one axis each for place and grey level.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    empty : str
+        Shown where there is no curve.
+    """
+
+    def __init__(self, empty: str = "Draw a line on the image") -> None:
         super().__init__()
+        self._empty = empty
         self.curves: tuple[Curve, ...] = ()
         self._labels = ("", "")
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -72,7 +79,7 @@ class ProfilePlot(QWidget):
         spans = _spans(self.curves)
         if spans is None:
             painter.setPen(text)
-            painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter, "Draw a line on the image")
+            painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter, self._empty)
             return
         frame = _Frame(area, *spans)
         self._paint_axes(painter, frame, text)

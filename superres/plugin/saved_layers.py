@@ -10,8 +10,8 @@ from qtpy.QtCore import QObject
 
 from superres.errors import SuperresError
 from superres.plugin.background import Background
-from superres.plugin.evaluate_task import Image
 from superres.plugin.grid import finest
+from superres.plugin.pair_manifest import Image
 from superres.plugin.sources import save_voxels, source_of, temporary_folder
 
 Ready = Callable[[list[Image]], None]

@@ -38,6 +38,8 @@ Task = Callable[[Request, ProgressCallback, Tell], dict[str, Any]]
 TASKS = {
     "evaluate": "superres.plugin.evaluate_task",
     "preview": "superres.plugin.preview_task",
+    "recipe": "superres.plugin.recipe_task",
+    "train": "superres.plugin.train_task",
     "upscale": "superres.plugin.upscale_task",
 }
 """Kind of a request to the module that does it; imported when it is asked for."""

@@ -15,7 +15,7 @@ from superres.errors import InputError
 from superres.evaluation import MODEL, evaluate
 from superres.evaluation.settings import EvaluateConfig
 from superres.plugin import evaluate_task
-from superres.plugin.evaluate_task import Image
+from superres.plugin.pair_manifest import Image
 from superres.progress import silent
 from superres.volumes.hyperstack import save_hyperstack
 
