@@ -80,3 +80,7 @@ class ClusterError(SuperresError):
 
 class Cancelled(SuperresError):
     """Raised out of a progress callback to stop a job; safe at any moment."""
+
+
+class Enough(SuperresError):
+    """Raised out of a progress callback to end a training before its time and keep the model as it is then."""

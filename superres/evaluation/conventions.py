@@ -23,6 +23,7 @@ from superres.evaluation.sampling import Setup
 from superres.evaluation.settings import EvaluateConfig
 from superres.evaluation.similarity import BLACK_PERCENTILE, FACTOR_REACH, MS_SSIM_SIDE, SCALE_WEIGHTS, SSIM_WINDOW
 from superres.evaluation.statistics import DRAWS, EXACT_UP_TO
+from superres.evaluation.stored import describe_result
 from superres.evaluation.tuning_set import SIDE, STACK_SIDE, STACKS, WINDOWS
 from superres.evaluation.upsampling import RESAMPLERS
 from superres.modelfile import ModelHeader
@@ -105,7 +106,8 @@ def describe_run(
         "versions": _versions(),
         "settings": config.model_dump(mode="json"),
         "command": command(config),
-        "model": None if config.model is None or header is None else _model(config.model, header),
+        "model": _subject(config, header),
+        "is_result": config.result is not None,
         "manifests": [{"name": m.name, "path": str(m.path), "sha256": m.sha256} for m in manifests],
         "split": config.split,
         "factor": list(setup.factor),
@@ -142,6 +144,13 @@ def _baselines(methods: Sequence[str]) -> dict[str, str]:
 def _versions() -> dict[str, str]:
     found = {"superres": superres.__version__, "python": platform.python_version()}
     return found | {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def _subject(config: EvaluateConfig, header: ModelHeader | None) -> dict[str, Any] | None:
+    """Say what stands beside the baselines: a model, a result as it stands, or nothing."""
+    if config.result is not None:
+        return describe_result(config.result)
+    return None if config.model is None or header is None else _model(config.model, header)
 
 
 def _model(path: Path, header: ModelHeader) -> dict[str, Any]:

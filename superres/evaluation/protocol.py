@@ -24,6 +24,7 @@ from superres.evaluation.sampling import Sample, Setup, draw_samples
 from superres.evaluation.scoring import Examine, Run, Scored, score_acquisition, with_micro_ssim
 from superres.evaluation.settings import EvaluateConfig
 from superres.evaluation.stopwatch import Stopwatch
+from superres.evaluation.stored import stored_run
 from superres.inference import Predictor, load_model
 from superres.modelfile import ModelHeader, read_model_header
 from superres.progress import Progress, ProgressCallback, silent
@@ -47,7 +48,7 @@ def evaluate(config: EvaluateConfig, out: Path, *, progress: ProgressCallback = 
     Parameters
     ----------
     config : EvaluateConfig
-        What is scored. Without a model only baselines are, and `factor` must be given.
+        What is scored. Without a model only baselines are, or a result as it stands, and `factor` must be given.
     out : Path
         Folder for ``report.html``, ``.json``, ``.md`` and ``.csv``; those that lie there are replaced.
 
@@ -68,7 +69,7 @@ def evaluate(config: EvaluateConfig, out: Path, *, progress: ProgressCallback = 
     headers = rivals if header is None else rivals | {MODEL: header}
     chosen = [_Chosen(name, entry, _trained_on(headers, name, entry)) for name, entry in entries]
     predictor = None if config.model is None else load_model(config.model, config.device)
-    watch = Stopwatch(bench.runs | _model_runs(config, predictor))
+    watch = Stopwatch(bench.runs | _model_runs(config, predictor) | _result_run(config, entries, bench.setup))
     examine = None if predictor is None else _examine(predictor)
     scored, skipped = _score_all(chosen, bench.setup, watch.runs, examine, progress)
     results, factors = with_micro_ssim(scored)
@@ -91,7 +92,7 @@ def evaluate(config: EvaluateConfig, out: Path, *, progress: ProgressCallback = 
         acquisitions=tuple(results),
         skipped=skipped,
         mean=mean_over_acquisitions(results, tuple(watch.runs)),
-        gains={} if header is None else gains_over(results, (*bench.methods, *rivals)),
+        gains=gains_over(results, (*bench.methods, *rivals)) if MODEL in watch.runs else {},
         conventions=conventions,
         controls=()
         if predictor is None or header is None
@@ -213,6 +214,12 @@ def _model_runs(config: EvaluateConfig, predictor: Predictor | None) -> dict[str
     """Return the other nets, then the model."""
     runs = {name: _model_run(load_model(path, config.device)) for name, path in config.models.items()}
     return runs if predictor is None else runs | {MODEL: _model_run(predictor)}
+
+
+def _result_run(config: EvaluateConfig, entries: Sequence[tuple[str, Acquisition]], setup: Setup) -> dict[str, Run]:
+    """Return the result that stands in the place of the model."""
+    acquisitions = [acquisition for _, acquisition in entries]
+    return {} if config.result is None else {MODEL: stored_run(config, acquisitions, setup)}
 
 
 def _model_run(predictor: Predictor) -> Run:

@@ -54,6 +54,10 @@ class EvaluateConfig(Settings):
     data_root: Path | None = None
     model: Path | None = None
     models: dict[str, Path] = Field({}, description="other models that stand beside it, by name; {unet: runs/plain}")
+    result: Path | None = Field(None, description="in the place of a model: an output to score as it stands")
+    result_channels: tuple[int, ...] | None = Field(
+        None, description="of the output, counted from 0, one per channel that is scored; default all"
+    )
     factor: Factor | None = Field(None, description="default: the model's")
     degrade: tuple[DegradeStep, ...] | None = Field(None, description="default: the model's; unused for real pairs")
     split: Literal["train", "val", "test"] = "val"
@@ -63,6 +67,14 @@ class EvaluateConfig(Settings):
     crop: int = Field(8, ge=0, description="low-resolution voxels left out at every border")
     seed: int = Field(0, ge=0)
     device: Device = "auto"
+
+    @model_validator(mode="after")
+    def _one_to_score(self) -> Self:
+        if self.result is not None and self.model is not None:
+            raise ValueError("give a model, or a result that is scored as it stands, not both")
+        if self.result is None and self.result_channels is not None:
+            raise ValueError("result_channels goes with result")
+        return self
 
     @field_validator("models")
     @classmethod
@@ -95,3 +107,9 @@ class CalibrateConfig(EvaluateConfig):
         "acquisition", description="what the promise is about: new acquisitions, or further images of these"
     )
     images: int = Field(20, ge=1, description="by image: images of an acquisition, as far apart as they can be")
+
+    @model_validator(mode="after")
+    def _has_no_result(self) -> Self:
+        if self.result is not None:
+            raise ValueError("intervals are calibrated with a model, which result has no part in; leave it out")
+        return self

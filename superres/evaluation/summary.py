@@ -106,9 +106,10 @@ def _number(value: float) -> float:
 def _gain(evaluation: Evaluation) -> str:
     n = len(evaluation.acquisitions)
     seen = sum(_was_trained_on(result) for result in evaluation.acquisitions)
-    which = f"{n} acquisition{'s' if n > 1 else ''}" + (
-        f", {seen} of which the model was trained on," if seen else " that the model was not trained on,"
-    )
+    known = f", {seen} of which the model was trained on," if seen else " that the model was not trained on,"
+    if evaluation.conventions.get("is_result"):
+        known = ", of which the result does not tell whether its model was trained on it,"
+    which = f"{n} acquisition{'s' if n > 1 else ''}{known}"
     first = strongest(evaluation)
     names = dict.fromkeys((evaluation.reference, first))
     parts = [_over(evaluation, name, is_strongest=name == first) for name in names if name in evaluation.gains]
@@ -204,6 +205,8 @@ def _kept(kept: float, damped: float) -> str:
 
 def _empty(evaluation: Evaluation) -> str:
     """Say what the model makes of recordings in which there is nothing."""
+    if evaluation.conventions.get("is_result"):
+        return ""
     failed = [control for control in evaluation.controls if not control.is_passed]
     if not evaluation.controls:
         return (

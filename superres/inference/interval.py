@@ -27,6 +27,7 @@ from superres.inference.claim import Claim
 from superres.inference.tallies import Tallies
 from superres.progress import ProgressCallback
 from superres.volumes import OutputStore, StoreLayout, Unit
+from superres.volumes.beside import beside
 from superres.volumes.dtypes import CastTally, cast
 from superres.volumes.pyramid import Reduction
 
@@ -98,8 +99,7 @@ class IntervalSummary:
 
 def interval_path(out: Path) -> Path:
     """Return where the half-widths of an output go: ``sharp.interval.ome.zarr`` beside ``sharp.ome.zarr``."""
-    stem = out.name.removesuffix(".zarr").removesuffix(".ome")
-    return out.with_name(f"{stem}.interval{out.name.removeprefix(stem)}")
+    return beside(out, "interval")
 
 
 def width_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -27,6 +27,7 @@ from superres.inference.tallies import Tallies
 from superres.inference.unit import Channel
 from superres.progress import ProgressCallback
 from superres.volumes import OutputStore, StoreLayout, Unit
+from superres.volumes.beside import beside
 from superres.volumes.pyramid import Reduction
 from superres.volumes.whole_files import write_whole
 
@@ -146,8 +147,7 @@ class TrustSummary:
 
 def trust_path(out: Path) -> Path:
     """Return where the maps of an output go: ``sharp.trust.ome.zarr`` beside ``sharp.ome.zarr``."""
-    stem = out.name.removesuffix(".zarr").removesuffix(".ome")
-    return out.with_name(f"{stem}.trust{out.name.removeprefix(stem)}")
+    return beside(out, "trust")
 
 
 class Maps:

@@ -36,7 +36,10 @@ Task = Callable[[Request, ProgressCallback, Tell], dict[str, Any]]
 """Does what is asked and returns the result as plain JSON; the ``run`` of the modules in `TASKS`."""
 
 TASKS = {
+    "evaluate": "superres.plugin.evaluate_task",
     "preview": "superres.plugin.preview_task",
+    "recipe": "superres.plugin.recipe_task",
+    "train": "superres.plugin.train_task",
     "upscale": "superres.plugin.upscale_task",
 }
 """Kind of a request to the module that does it; imported when it is asked for."""

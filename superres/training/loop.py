@@ -14,7 +14,7 @@ from torch import Tensor
 from superres.config import Phase, TrainConfig
 from superres.datasets.manifest import load_manifests
 from superres.datasets.sources import Source
-from superres.errors import InputError, SuperresError
+from superres.errors import Enough, InputError, SuperresError
 from superres.modelfile import ModelFile, read_model_header, save_model_file
 from superres.nets import choose_device
 from superres.nets.device import autocast
@@ -59,7 +59,8 @@ def train(
         Run folder. One that holds the same training unfinished is gone on with; with a length in steps, the outcome
         is the same, parameter for parameter, as without the interruption.
     progress : callable
-        Receives an event per step.
+        Receives events. `superres.errors.Enough`, raised out of an event of the stage ``"train"``, ends the training
+        there and keeps the model.
     switcher : callable, optional
         In phases that train both: whose turn it is (`superres.training.adversarial.Switcher`), in the place of the
         recipe's ``gan.switcher``. It must be given again when the run is resumed.
@@ -173,6 +174,7 @@ class Training:
         self.record = Record(config, folder, self.material, progress)
         self.state = State(config, self.architecture, self.material, switcher, start, together)
         self.state.resume(folder)
+        self._ended = ""
         self.snapshots = Snapshots(folder.path, config.snapshots, self.state.step) if together.first else None
 
     def fit(self, started: float) -> None:
@@ -213,7 +215,13 @@ class Training:
             state.step += 1
             if not self.together.first:
                 continue
-            self.record.step(state.step, phase, share, self.seconds(started), rate, terms, state.ema)
+            try:
+                self.record.step(state.step, phase, share, self.seconds(started), rate, terms, state.ema)
+            except Enough:
+                if self.together.count > 1:  # the others would wait for this one
+                    raise
+                self._ended = f"ended at step {state.step}, before its time, as was asked; the model is that of then"
+                return
             if state.step % self.config.checkpoint_every == 0:
                 state.save(self.folder, self.seconds(started))
         self.record.announce(state.step, 1.0, {})
@@ -340,6 +348,8 @@ class Training:
             found.append(f"memory did not suffice: {self._batch(self.config.phases[-1])} patches per step in the end")
         if watch is not None and watch.begun:
             found.append(watch.ended())
+        if self._ended:
+            found.append(self._ended)
         return found
 
     def domain(self) -> dict[str, Any]:
