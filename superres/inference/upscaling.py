@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from superres.config import UpscaleConfig
 from superres.errors import InputError
+from superres.inference.descent import descends
 from superres.inference.plan import Region, TilePlan
 from superres.inference.predictor import Predictor, load_model
 from superres.inference.shortcuts import measured_shortcuts
@@ -126,6 +127,8 @@ class Upscaling:
         if self.channels[0].shared is not None:
             # Channels that are predicted at once, one after another.
             units.sort(key=lambda unit: (unit._replace(c=0), unit.c))
+        elif descends(self.predictor, self.plan):
+            units.sort(key=lambda unit: (unit.t, unit.c, unit.iz, unit.ix, unit.iy))
         return units
 
     @property
