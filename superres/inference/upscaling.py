@@ -19,10 +19,11 @@ from superres.inference.descent import descends
 from superres.inference.plan import Region, TilePlan
 from superres.inference.predictor import Predictor, load_model
 from superres.inference.shortcuts import measured_shortcuts
-from superres.inference.trust import Maps, TrustWriter
+from superres.inference.trust import Counts, Maps, TrustWriter
 from superres.inference.unit import Channel, Forward, Planes, Shared, Tally, make_channels
 from superres.inference.window import Source, Window, read_window, surroundings
 from superres.modelfile import FOR_DISPLAY
+from superres.nets.device import on_own_cores
 from superres.nets.statistics import RADIUS
 from superres.volumes import (
     OutputStore,
@@ -204,14 +205,28 @@ class Upscaling:
 
     def fill(self, draft: Draft, forward: Forward) -> None:
         """Examine a tile and fill it in; tiles of one shard one after another."""
-        unit, found = draft.unit, None if draft.maps is None else draft.maps.add
-        channel = self.channels[unit.c]
-        for strip in channel.strips(forward):
+        unit, channel = draft.unit, self.channels[draft.unit.c]
+
+        def completed(strip: Forward) -> tuple[Tally, list[Counts]]:
+            tally, counted = Tally(), []
+
+            def found(*evidence: Any) -> None:
+                if draft.maps is not None:
+                    counted.append(draft.maps.add(*evidence))
+
             where = tuple(
                 slice(part.start * f - whole.start, part.stop * f - whole.start)
                 for part, f, whole in zip(strip.place, self.plan.factor, draft.region, strict=True)
             )
-            draft.block[where] = channel.complete(unit.t, strip, draft.block.dtype, draft.tally, found)
+            told = None if draft.maps is None else found
+            draft.block[where] = channel.complete(unit.t, strip, draft.block.dtype, tally, told)
+            return tally, counted
+
+        # In the order of the strips: sums depend on it in their last bits.
+        for tally, counted in on_own_cores(completed, list(channel.strips(forward))):
+            draft.tally.add(tally.to_json())
+            for counts in counted:
+                draft.maps.counts.add(counts)  # type: ignore[union-attr]  # counted by them
 
     def write(self, draft: Draft) -> None:
         """Write a shard that is filled, its maps first.
