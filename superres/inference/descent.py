@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _STRIP_BYTES = 256 << 20
 # Rows of the low grid of a tile that are kept for the tile below: twice what a guard looks at.
 _KEPT = 64
+# Most rows of a tile: two strips for the guard to look at (`superres.inference.unit`).
+_ROWS = 288
 
 
 def descends(predictor: Predictor, plan: TilePlan) -> bool:
@@ -34,13 +36,20 @@ def descends(predictor: Predictor, plan: TilePlan) -> bool:
     return predictor.works_in_strips and plan.halo[1] >= predictor.header.receptive_radius[1]
 
 
+def descending(predictor: Predictor, plan: TilePlan) -> TilePlan:
+    """Return a plan, of the same shards, with tiles of fewer rows where these cost nothing: less is held at once."""
+    if not descends(predictor, plan) or plan.tile[1] <= _ROWS:
+        return plan
+    step = predictor.header.stride[1]
+    rows = -(-plan.tile[1] // -(-plan.tile[1] // _ROWS) // step) * step
+    return replace(plan, tile=(plan.tile[0], rows, plan.tile[2]))
+
+
 class Descent:
     """Holds the column of a plane that is on its way through a net."""
 
     def __init__(self) -> None:
-        self._plane: tuple[int, ...] = ()
-        self._column: _Column | None = None
-        self._lock = threading.Lock()
+        self._held = threading.local()  # threads of one process go their own ways, too
 
     def __reduce__(self) -> tuple[type[Descent], tuple[()]]:
         return Descent, ()  # other processes go their own ways
@@ -81,20 +90,15 @@ class Descent:
         ndarray or None
             As from `Predictor.predict_inner`; None where the tile is to be predicted as a whole.
         """
-        if not descends(predictor, plan) or not self._lock.acquire(blocking=False):
+        if not descends(predictor, plan):
             return None
-        try:
-            held = self._column if plane == self._plane else None
-            column = _column_for(held, predictor, plan, core, block, interval=interval)
-            self._plane, self._column = plane, None
-            if column is None:
-                return None
-            found = column.predict(predictor, core[0], block)
-            if core[0].stop < plan.shape[1]:
-                self._column = column
-            return found
-        finally:
-            self._lock.release()
+        held = getattr(self._held, "column", None)
+        self._held.column = None  # not to be gone on with where anything below fails
+        column = _column_for(held, predictor, plan, plane, core, block, interval=interval)
+        found = None if column is None else column.predict(predictor, core[0], block)
+        if found is not None and core[0].stop < plan.shape[1]:
+            self._held.column = column
+        return found
 
 
 class Way(NamedTuple):
@@ -124,12 +128,16 @@ class _Column:
     ----------
     strips : Strips
         The net, and what its layers hold.
+    plane : tuple of int
+        Which plane it is of.
     columns : slice
         Of the low grid, that are wanted.
     interval : bool
         Whether half-widths are made.
     halo : int
         Rows around a core.
+    factor : int
+        Rows of the output to one of the low grid.
     given, made : int
         The first row that the net was not given, and did not make, yet.
     last : ndarray or None
@@ -137,6 +145,7 @@ class _Column:
     """
 
     strips: Strips
+    plane: tuple[int, ...]
     columns: slice
     interval: bool
     halo: int
@@ -145,32 +154,45 @@ class _Column:
     made: int
     last: NDArray[np.float32] | None = None
 
-    def goes_on(self, core: tuple[slice, ...], interval: bool) -> bool:
+    @property
+    def begin(self) -> int:
+        """The first row that is at hand."""
+        return self.made - (0 if self.last is None else self.last.shape[1] // self.factor)
+
+    def goes_on(self, plane: tuple[int, ...], core: tuple[slice, ...], interval: bool) -> bool:
         """Whether a tile lies right below what was made, or overlaps with it."""
-        if (core[1], interval) != (self.columns, self.interval) or self.last is None:
-            return False
-        return self.made - self.last.shape[1] // self.factor <= core[0].start <= self.made
+        same = (plane, core[1], interval) == (self.plane, self.columns, self.interval)
+        return same and self.begin <= core[0].start <= self.made
 
     def predict(self, predictor: Predictor, rows: slice, block: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """Give the net what it lacks of a tile and its halo, and return the tile; None where too few rows came out."""
         lacking = block[:, self.given - (rows.start - self.halo) :]
-        start = self.made if self.last is None else self.made - self.last.shape[1] // self.factor
-        pieces = [] if self.last is None else [self.last]
-        bounds = _bounds(lacking.shape[1], _strip_rows(predictor, block.shape[2]), predictor.header.stride[1])
+        begin, f = self.begin, self.factor
+        whole = self.last
+        strip = _strip_rows(predictor, block.shape[2])
+        bounds = _bounds(lacking.shape[1], strip, predictor.header.stride[1]) if lacking.size else []
         for first, last in itertools.pairwise(bounds):
-            pieces.append(predictor.predict_further(self.strips, lacking[:, first:last]))
+            made = predictor.predict_further(self.strips, lacking[:, first:last])
+            if whole is None or whole is self.last:
+                whole = np.empty((made.shape[0], (block.shape[1] + _KEPT) * f, made.shape[2]), np.float32)
+                if self.last is not None:
+                    whole[:, : self.last.shape[1]] = self.last
+            at = (self.made - begin) * f
+            whole[:, at : at + made.shape[1]] = made
+            self.made += made.shape[1] // f
         self.given += lacking.shape[1]
-        self.made = start + sum(piece.shape[1] for piece in pieces) // self.factor
-        if self.made < rows.stop:
+        if whole is None or self.made < rows.stop:
             return None
-        self.last = _rows_of(pieces, start, slice(max(start, rows.stop - _KEPT), self.made), self.factor)
-        return _rows_of(pieces, start, rows, self.factor)
+        kept = max(begin, rows.stop - _KEPT) - begin
+        self.last = whole[:, kept * f : (self.made - begin) * f].copy()
+        return whole[:, (rows.start - begin) * f : (rows.stop - begin) * f]
 
 
 def _column_for(
     held: _Column | None,
     predictor: Predictor,
     plan: TilePlan,
+    plane: tuple[int, ...],
     core: tuple[slice, ...],
     block: NDArray[np.float32],
     *,
@@ -179,7 +201,7 @@ def _column_for(
     """Return the column that is held where a tile goes on with it, or a new one; None where it would be of no use."""
     rows, columns = core
     halo, width = plan.halo[1], columns.stop - columns.start
-    if held is not None and held.goes_on(core, interval):
+    if held is not None and held.goes_on(plane, core, interval):
         lacking = rows.start - halo + block.shape[1] - held.given
         if min(lacking, _strip_rows(predictor, block.shape[2])) * width > 2 * SMALL_INPUT or lacking <= 0:
             return held
@@ -190,7 +212,7 @@ def _column_for(
         return None
     inner = slice(plan.halo[2], plan.halo[2] + width)
     strips = predictor.strips(halo, block.shape[2], inner, interval=interval)
-    return _Column(strips, columns, interval, halo, plan.factor[1], rows.start - halo, rows.start)
+    return _Column(strips, plane, columns, interval, halo, plan.factor[1], rows.start - halo, rows.start)
 
 
 def _strip_rows(predictor: Predictor, width: int) -> int:
@@ -202,15 +224,3 @@ def _bounds(rows: int, strip: int, stride: int) -> list[int]:
     """Cut rows into strips of about one size, on the stride."""
     count = max(1, round(rows / strip))
     return [number * (rows // stride) // count * stride for number in range(count)] + [rows]
-
-
-def _rows_of(pieces: list[NDArray[np.float32]], start: int, rows: slice, factor: int) -> NDArray[np.float32]:
-    """Copy rows of the low grid out of pieces of output that begin with row `start`."""
-    whole = np.empty((pieces[0].shape[0], (rows.stop - rows.start) * factor, pieces[0].shape[2]), dtype=np.float32)
-    at = (start - rows.start) * factor
-    for piece in pieces:
-        first, last = max(0, at), min(whole.shape[1], at + piece.shape[1])
-        if first < last:
-            whole[:, first:last] = piece[:, first - at : last - at]
-        at += piece.shape[1]
-    return whole

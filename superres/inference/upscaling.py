@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from superres.config import UpscaleConfig
 from superres.errors import InputError
-from superres.inference.descent import descends
+from superres.inference.descent import descending, descends
 from superres.inference.plan import Region, TilePlan
 from superres.inference.predictor import Predictor, load_model
 from superres.inference.shortcuts import measured_shortcuts
@@ -112,7 +112,7 @@ class Upscaling:
         predictor.require_channels(len(indices), str(source))
         intensities = measure_intensity(volume, predictor.rule, channels=indices)
         plan = predictor.plan(volume.shape[2:], tile=config.tile, shard=config.shard, halo=config.halo)
-        plan = predictor.fitted(plan)
+        plan = descending(predictor, predictor.fitted(plan))
         channels = make_channels(volume, indices, intensities, predictor, plan, config)
         layout = _layout(volume, identity, predictor, plan, config, channels)
         store = OutputStore.open(out, layout, overwrite=config.overwrite)
