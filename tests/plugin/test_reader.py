@@ -228,7 +228,10 @@ def test_viewer_shows_the_overview_of_a_large_plane_as_it_is_made(viewer: Any, q
     (layer,) = viewer.open(tmp_path / "large.tif", plugin="superres")
     overview = layer.metadata["superres_overview"]
     assert overview is not None
-    shown = layer._slice.thumbnail  # what napari keeps of the coarsest level
-    qtbot.waitUntil(lambda: overview.wait(0) and layer._slice.thumbnail is not shown, timeout=120_000)
-    qtbot.waitUntil(lambda: bool(layer._slice.thumbnail.raw[-1, -1]), timeout=120_000)
-    np.testing.assert_allclose(layer._slice.thumbnail.raw[130, 140], 16 * (130 + 140) + 15, atol=1)
+    # Of a plane napari keeps the coarsest level; it is black before there is anything.
+    qtbot.waitUntil(lambda: bool(layer.thumbnail[..., :3].max() > 200), timeout=120_000)
+    assert overview.wait(120)
+    for _ in range(100):
+        qtbot.wait(20)
+    canvas = viewer.screenshot(flash=False)
+    assert canvas[200:-200, 200:-200, :3].min() > 0, "no part is missing"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +104,7 @@ def test_what_cannot_be_saved_is_refused_in_words(tmp_path: Path) -> None:
         ([layer(np.zeros((30, 40, 3), np.uint8), rgb=True)], "split it first"),
         ([layer(np.zeros((1, 1, 1, 30, 40), np.uint8))], "5 axes"),
         ([layer(plane), layer(plane, scale=(2, 2))], "save them one by one"),
+        ([layer(plane, rotate=30)], "turned or sheared"),
         ([layer(plane.astype(np.int64))], "OME-TIFF knows"),
     ]
     for images, words in refused:
@@ -146,22 +148,23 @@ def test_viewer_saves_by_the_name_and_a_stopped_saving_leaves_nothing(viewer: An
     viewer.layers[0].save(str(tmp_path / "one.ome.zarr"))
     assert open_volume(tmp_path / "one.ome.zarr").shape == (2, 1, 3, 40, 50)
 
-    def slow(block: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        import time
+    released = threading.Event()
 
-        time.sleep(0.1)
+    def held(block: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        released.wait(120)
         return block
 
-    lazy = da.zeros((200, 64, 64), chunks=(1, 64, 64), dtype=np.uint8).map_blocks(slow, dtype=np.uint8)
+    lazy = da.zeros((8, 64, 64), chunks=(1, 64, 64), dtype=np.uint8).map_blocks(held, dtype=np.uint8)
     viewer.layers.clear()
-    viewer.add_image(lazy, contrast_limits=(0, 1))
+    viewer.add_image(lazy, contrast_limits=(0, 1), visible=False)
 
-    def press_cancel(tries: int = 400) -> None:
+    def press_cancel() -> None:
         dialogs = viewer.window._qt_window.findChildren(QProgressDialog)
         if dialogs and dialogs[0].isVisible():
             dialogs[0].findChild(QPushButton).click()
-        elif tries:
-            QTimer.singleShot(50, lambda: press_cancel(tries - 1))
+            released.set()
+        else:  # it comes up after half a second
+            QTimer.singleShot(50, press_cancel)
 
     press_cancel()
     assert viewer.layers.save(tmp_path / "stopped.ome.tif", plugin="superres") == []
