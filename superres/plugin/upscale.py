@@ -96,7 +96,7 @@ class UpscaleWidget(QWidget):
             UpscaleConfig,
             None,
             model=model,
-            axes=None if source.is_saved else source.axes,
+            axes=source.given_axes if source.is_saved else source.axes,
             voxel_size=_given(source),
             channels=None if every else [source.channel],
             crop={axis: list(span) for axis, span in crop.items()} or None,
