@@ -177,6 +177,8 @@ class UpscaleWidget(QWidget):
         if order.source.is_saved:
             return order
         data = order.layer.data[0] if order.layer.multiscale else order.layer.data
+        there = set(map(id, self._viewer.layers))
+        self._saved = {layer: saved for layer, saved in self._saved.items() if layer in there}
         known = self._saved.get(id(order.layer))
         if known is not None and known[0] is data:
             return order.with_path(known[1])
