@@ -114,9 +114,11 @@ class Result(QObject):
             }
 
     def stop(self) -> None:
-        """Show what there is, and wait for nothing more."""
+        """Show what there is, wait for nothing more, and hold nothing."""
         self._timer.stop()
         self._refresh()
+        self._coarse = None
+        self._layers = {}
 
     def _begin(self, begun: dict[str, Any]) -> None:
         shape, steps = tuple(begun["shape"]), tuple(begun["steps"])
