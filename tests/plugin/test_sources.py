@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from superres.errors import InputError
-from superres.plugin.job_row import Pace, duration
+from superres.plugin.pace import Pace, duration
 from superres.plugin.placing import middle
 from superres.plugin.remembered import remember_model, remembered_models
 from superres.plugin.sources import save_voxels
