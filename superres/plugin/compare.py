@@ -14,13 +14,15 @@ from qtpy.QtWidgets import (
     QGroupBox,
     QHBoxLayout,
     QLabel,
+    QPushButton,
     QScrollArea,
     QSlider,
     QVBoxLayout,
     QWidget,
 )
 
-from superres.plugin.layer_choice import LayerChoice, is_picture, source_of
+from superres.plugin.grid import finest, grid_on
+from superres.plugin.layer_choice import LayerChoice, is_picture, source_of, unit_of
 from superres.plugin.point_panel import PointPanel
 from superres.plugin.profile_panel import ProfilePanel
 from superres.plugin.swipe import Swipe
@@ -57,6 +59,9 @@ class CompareWidget(QWidget):
         self.blink.setToolTip("Input and result in turn")
         self.note = QLabel("")
         self.note.setWordWrap(True)
+        self.align = QPushButton("Lay the result on the input")
+        self.align.setToolTip("The size of a voxel is not known of these images; this lets both cover the same field")
+        self.align.hide()
         self.trust = TrustPanel(napari_viewer)
         self.point = PointPanel()
         self.profile = ProfilePanel(napari_viewer, self._sources)
@@ -94,6 +99,7 @@ class CompareWidget(QWidget):
         inside.addLayout(layers)
         inside.addLayout(ways)
         inside.addWidget(self.note)
+        inside.addWidget(self.align)
         content = QWidget()
         column = QVBoxLayout(content)
         for widget in (group, self.trust, self.point, self.profile):
@@ -113,6 +119,7 @@ class CompareWidget(QWidget):
         self.result.chosen.connect(self._choose)
         self.swipe.toggled.connect(self._swiped)
         self.blink.toggled.connect(self._blinked)
+        self.align.clicked.connect(self._lay_on)
         self.position.valueChanged.connect(self._moved)
         self.trust.changed.connect(self._trust_changed)
         viewer = self._viewer
@@ -137,6 +144,23 @@ class CompareWidget(QWidget):
             self.result.choose(pictures[0])
         if self.input.layer is None and self.result.layer is not pictures[-1]:
             self.input.choose(pictures[-1])
+
+    def _lay_on(self) -> None:
+        """Let the result cover the field of the input."""
+        low, result = self.input.layer, self.result.layer
+        for name, value in grid_on(low, finest(result).shape).items():
+            setattr(result, name, value)
+        for overlay in self.trust.layers:
+            for name, value in grid_on(result, finest(overlay).shape).items():
+                setattr(overlay, name, value)
+        self._cut()
+
+    def _is_apart(self) -> bool:
+        """Whether two images of unknown voxel size cover different fields, as they do when they are opened."""
+        low, result = self.input.layer, self.result.layer
+        if low is None or result is None or low.ndim != result.ndim or not unit_of(low) == unit_of(result) == "pixel":
+            return False
+        return not np.allclose(_field(low), _field(result), atol=float(np.min(result.scale)) / 2)
 
     def _choose(self) -> None:
         self.trust.follow(self.result.layer)
@@ -187,6 +211,7 @@ class CompareWidget(QWidget):
             reason = self._why_not_here()
         self.note.setText(reason)
         self.note.setVisible(bool(reason))
+        self.align.setVisible(self._is_apart())
         if not is_wanted or reason:
             self._line.stop()
             return
@@ -228,6 +253,12 @@ class CompareWidget(QWidget):
         yield
         if event.type == "mouse_release":
             self.point.ask(event.position, *self._sources())
+
+
+def _field(layer: Any) -> Any:
+    """Return where the outer edges of a layer lie in the plane."""
+    half = np.asarray(layer.scale[-2:]) / 2
+    return np.asarray(layer.extent.world)[:, -2:] + np.stack([-half, half])
 
 
 def _grid(viewer: Any) -> Any:

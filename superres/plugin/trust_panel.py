@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import QCheckBox, QGridLayout, QGroupBox, QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
 
@@ -26,6 +26,7 @@ from superres.plugin.trust_maps import (
 )
 
 _BAR = 160
+_AGAIN = 3000  # milliseconds
 _NOTHING = "No trust maps beside this result. They are written by an upscaling with 'trust' switched on."
 
 
@@ -64,6 +65,10 @@ class TrustPanel(QGroupBox):
         self._reading.found.connect(self._take)
         self._reading.failed.connect(self._complain)
         viewer.layers.events.removed.connect(self._forget)
+        # A result that is still being written gets its maps at the end.
+        self._again = QTimer(self)
+        self._again.setInterval(_AGAIN)
+        self._again.timeout.connect(self._look)
         self._enable()
 
     @property
@@ -86,10 +91,11 @@ class TrustPanel(QGroupBox):
         self.note.setText("" if result is None else _NOTHING if source is None else "Looking for trust maps ...")
         self._enable()
         self._reading.forget()
-        if source is not None:
-            path, channel = source
-            ndim = result.ndim
-            self._reading.ask(lambda: (result, open_maps(Path(path), channel, ndim)))
+        if source is None:
+            self._again.stop()
+        else:
+            self._again.start()
+            self._look()
 
     def clear(self) -> None:
         """Take the overlays out of the viewer."""
@@ -102,14 +108,26 @@ class TrustPanel(QGroupBox):
     def _overlays(self) -> tuple[_Overlay, ...]:
         return (self.interval, self.z, self.flags)
 
+    def _look(self) -> None:
+        """Look for maps, in a thread."""
+        result, source = self._result, source_of(self._result)
+        if source is None:
+            return
+        path, channel = source
+        ndim = result.ndim
+        self._reading.ask(lambda: (result, open_maps(Path(path), channel, ndim)))
+
     def _take(self, found: tuple[Any, TrustMaps]) -> None:
         result, maps = found
         if result is not self._result:
             return
+        if not maps.is_empty:
+            self._again.stop()
         self.maps = maps
         self.note.setText(_NOTHING if maps.is_empty else "")
         self._enable()
-        self.changed.emit()
+        if not maps.is_empty:
+            self.changed.emit()
 
     def _complain(self, reason: str) -> None:
         self.note.setText(reason)

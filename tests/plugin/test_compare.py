@@ -60,11 +60,7 @@ def upscaled(tmp_path: Path, make_stack: Callable[..., Path]) -> tuple[Path, Pat
 
 
 def show(viewer: Any, path: Path) -> list[Any]:
-    layers = list(viewer.open(str(path), plugin="superres"))
-    volume = open_volume(path)
-    for layer in layers:  # until the reader does
-        layer.scale, layer.translate, layer.units = volume.voxel_size[1:], volume.translation[1:], ("um", "um")
-    return layers
+    return list(viewer.open(str(path), plugin="superres"))
 
 
 def test_constants_are_those_of_the_stores() -> None:
@@ -169,6 +165,7 @@ def test_swipe_shows_the_input_left_and_the_result_right(compare: CompareWidget,
     viewer = screen.viewer
     low, result = compare.input.layer, compare.result.layer
     low.colormap, result.colormap = "green", "magenta"
+    low.blending = result.blending = "translucent"
     result.visible = False
     seen_low = screen.see()
     low.visible, result.visible = False, True
@@ -197,6 +194,16 @@ def test_swipe_shows_the_input_left_and_the_result_right(compare: CompareWidget,
     assert "3-D" in compare.note.text()
     viewer.dims.ndisplay = 2
     assert compare.note.isHidden()
+    compare.blink.click()
+
+    # Two images of unknown voxel size lie apart when they are opened.
+    for layer in (low, result):
+        layer.units, layer.scale, layer.translate = ("pixel",) * 2, (1, 1), (0, 0)
+    compare.swipe.click()
+    assert compare.align.isVisibleTo(compare)
+    compare.align.click()
+    np.testing.assert_allclose(edges(result), edges(low))
+    assert not compare.align.isVisibleTo(compare)
 
 
 @pytest.mark.napari
