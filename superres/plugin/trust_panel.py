@@ -121,7 +121,7 @@ class TrustPanel(QGroupBox):
         result, maps = found
         if result is not self._result:
             return
-        if not maps.is_empty:
+        if not (maps.is_empty or self.maps.is_empty):  # once more after the first: intervals come after the flags
             self._again.stop()
         self.maps = maps
         self.note.setText(_NOTHING if maps.is_empty else "")
@@ -130,7 +130,9 @@ class TrustPanel(QGroupBox):
             self.changed.emit()
 
     def _complain(self, reason: str) -> None:
+        self._again.stop()
         self.note.setText(reason)
+        self.note.show()
 
     def _enable(self) -> None:
         maps = self.maps
