@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from superres.errors import UnknownAxesError
+from superres.plugin.window import open_window
 
 _MEANINGS = {"Z": "planes in depth (Z)", "T": "time points (T)", "C": "channels (C)"}
 
@@ -24,7 +25,7 @@ def ask_axes(error: UnknownAxesError, name: str) -> str | None:
     """
     from superres.volumes.axes import possible_axes
 
-    window = _window()
+    window = open_window()
     choices = {meaning(axes, error): axes for axes in possible_axes(error.found)}
     if window is None or not choices:
         return None
@@ -41,12 +42,3 @@ def meaning(axes: str, error: UnknownAxesError) -> str:
     sizes = dict(zip(axes, error.shape, strict=True))
     stacked = [f"{sizes[letter]} {_MEANINGS[letter]}" for letter in axes if letter in _MEANINGS]
     return ", ".join([*stacked, f"{sizes['Y']} x {sizes['X']} pixels"])
-
-
-def _window() -> object | None:
-    """Return the window of the viewer, if there is one that is shown."""
-    import napari
-
-    viewer = napari.current_viewer()
-    window = None if viewer is None else getattr(viewer, "window", None)
-    return None if window is None else window._qt_window

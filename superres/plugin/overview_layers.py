@@ -15,22 +15,20 @@ if TYPE_CHECKING:
     from superres.volumes.overview import Overview
 
 
-def keep_fresh(overview: Overview, name: str) -> None:
+def keep_fresh(overview: Overview, viewer: napari.Viewer, name: str) -> None:
     """Show the layers of an overview again whenever there is more of it, and say that it is being made.
 
     Parameters
     ----------
     overview : Overview
         In the metadata of layers of the viewer.
+    viewer : napari.Viewer
+        That shows them.
     name : str
         Of the file.
     """
-    import napari
     from napari.utils.notifications import show_info
 
-    viewer = napari.current_viewer()
-    if viewer is None:
-        return
     show_info(
         f"{name} holds no smaller versions of its large planes, so an overview is made while you look; what is black "
         "may not have been read yet. Saved as OME-Zarr it would be there at once."

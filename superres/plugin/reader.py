@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from superres.plugin.window import open_viewer
+
 if TYPE_CHECKING:
     from superres.volumes import Volume
 
@@ -79,10 +81,11 @@ def _layers(path: str, *, visible: bool = True) -> list[LayerData]:
     volume, axes = _open(path)
     layers = layers_of(volume, given_axes=axes, visible=visible)
     overview = layers[0][1]["metadata"]["superres_overview"]
-    if overview is not None:
+    viewer = None if overview is None else open_viewer()
+    if viewer is not None:
         from superres.plugin.overview_layers import keep_fresh
 
-        keep_fresh(overview, volume.source.name)
+        keep_fresh(overview, viewer, volume.source.name)
     return layers
 
 

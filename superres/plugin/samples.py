@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,7 @@ _COLOURS = (("red", "#ff0000"), ("green", "#00ff00"), ("blue", "#0000ff"))
 
 def cell() -> list[LayerData]:
     """Return a cell in saline, quantitative phase: recorded 4 times coarser, and the sharp image, hidden."""
-    from skimage import data
-
-    sharp = data.cell()[:, :548]
+    sharp = _image("cell")[:, :548]
     pixel, low_pixel = _CELL_PIXEL, _CELL_PIXEL * FACTOR[1]
     # The centre of a coarse pixel lies in the middle of the fine ones that it covers.
     shift = (low_pixel - pixel) / 2
@@ -35,35 +33,34 @@ def cell() -> list[LayerData]:
 
 def tissue() -> list[LayerData]:
     """Return stained tissue of the colon, recorded 4 times coarser; three channels, voxel size unknown."""
-    from skimage import data
-
-    return _coloured(_recorded(_channels(data.immunohistochemistry())), "tissue")
+    return _coloured(_recorded(_channels(_image("immunohistochemistry"))), "tissue")
 
 
 def tissue_sharp() -> list[LayerData]:
     """Return the sharp image of the stained tissue; three channels, voxel size unknown."""
-    from skimage import data
-
-    return _coloured(_channels(data.immunohistochemistry()), "tissue, sharp image")
+    return _coloured(_channels(_image("immunohistochemistry")), "tissue, sharp image")
 
 
 def fundus() -> list[LayerData]:
     """Return the fundus of an eye, recorded 4 times coarser; green channel, voxel size unknown."""
-    from skimage import data
-
-    sharp = _channels(data.retina())[1:2, :1408, :1408]
+    sharp = _channels(_image("retina"))[1:2, :1408, :1408]
     return [_layer(_recorded(sharp)[0], "fundus")]
 
 
 def microaneurysms() -> list[LayerData]:
     """Return a small part of an eye's fundus with microaneurysms, as it is; voxel size unknown."""
-    from skimage import data
-
-    return [_layer(data.microaneurysms(), "microaneurysms")]
+    return [_layer(_image("microaneurysms"), "microaneurysms")]
 
 
 SAMPLES: tuple[Callable[[], list[LayerData]], ...] = (cell, tissue, tissue_sharp, fundus, microaneurysms)
 """All of them, as the manifest names them."""
+
+
+def _image(name: str) -> NDArray[np.uint8]:
+    """Return an image of scikit-image's by its name there."""
+    import skimage.data
+
+    return np.asarray(getattr(skimage.data, name)(), np.uint8)
 
 
 def _channels(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -84,7 +81,7 @@ def _recorded(sharp: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(np.rint(low[:, 0]).clip(*_GREY_RANGE), np.uint8)
 
 
-def _coloured(channels: Sequence[NDArray[np.uint8]], name: str) -> list[LayerData]:
+def _coloured(channels: NDArray[np.uint8], name: str) -> list[LayerData]:
     return [
         _layer(plane, f"{name}: {colour}", colormap=colormap, blending="additive")
         for plane, (colour, colormap) in zip(channels, _COLOURS, strict=True)

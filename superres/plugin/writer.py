@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from superres.errors import Cancelled, OutputExistsError
 from superres.plugin.layer_volume import FullLayerData, volume_of
+from superres.plugin.window import open_window
 
 if TYPE_CHECKING:
     from superres.progress import Progress, ProgressCallback
@@ -106,17 +107,8 @@ def with_progress(work: Callable[[ProgressCallback], T], title: str) -> T:
     """
     from superres.progress import silent
 
-    window = _window()
+    window = open_window()
     return work(silent) if window is None else _Watched(work, title).run(window)
-
-
-def _window() -> Any:
-    import napari
-
-    viewer = napari.current_viewer()
-    window = None if viewer is None else getattr(viewer, "window", None)
-    main = threading.current_thread() is threading.main_thread()
-    return window._qt_window if window is not None and main else None
 
 
 class _Watched:

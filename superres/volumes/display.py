@@ -62,7 +62,8 @@ class _Channel:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self.inner.dtype)
+        dtype: np.dtype[Any] = np.dtype(self.inner.dtype)
+        return dtype
 
     def __getitem__(self, region: tuple[slice, ...]) -> NDArray[Any]:
         t, *zyx = (slice(*item.indices(n)) for item, n in zip(region, self.shape, strict=True))
@@ -110,7 +111,8 @@ class _Computed:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self.lazy.dtype)
+        dtype: np.dtype[Any] = np.dtype(self.lazy.dtype)
+        return dtype
 
     @property
     def block(self) -> tuple[int, ...]:

@@ -193,7 +193,7 @@ def pattern_of(files: Sequence[str | Path]) -> str:
     InputError
         When every pattern for them matches others, too.
     """
-    names = sorted(map(os.fspath, files))
+    names = sorted(str(file) for file in files)
     start = _common(names)
     end = _common([name[len(start) :][::-1] for name in names])[::-1]
     # An asterisk goes over no folder, so folders that differ need one each.

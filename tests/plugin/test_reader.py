@@ -199,21 +199,39 @@ def test_viewer_asks_for_axes_that_the_file_does_not_tell(
     tifffile.imwrite(tmp_path / "stack.tif", np.zeros((5, 16, 18), np.uint8))
     offered: list[str] = []
 
-    def answer(accept: bool) -> None:
+    def answer(accept: bool, tries: int = 200) -> None:
         dialog = QApplication.activeModalWidget()
-        assert isinstance(dialog, QInputDialog)
+        if not isinstance(dialog, QInputDialog) and tries:  # it has not come up yet
+            QTimer.singleShot(50, lambda: answer(accept, tries - 1))
+            return
         box = dialog.findChild(QComboBox)
         offered[:] = [box.itemText(i) for i in range(box.count())]
         box.setCurrentIndex(1)
         dialog.accept() if accept else dialog.reject()
 
-    QTimer.singleShot(300, lambda: answer(True))
+    answer(True)
     (layer,) = viewer.open(tmp_path / "stack.tif", plugin="superres")
     assert offered[0] == "5 planes in depth (Z), 16 x 18 pixels"
     assert layer.ndim == 4  # time points of one plane
     origin = origin_of(layer)
     assert origin is not None
     assert (origin.axes, origin.given_axes) == ("TZYX", "TYX")
-    QTimer.singleShot(300, lambda: answer(False))
+    answer(False)
     with pytest.raises(UnknownAxesError):
         viewer.open(tmp_path / "stack.tif", plugin="superres")
+
+
+@pytest.mark.napari
+def test_viewer_shows_the_overview_of_a_large_plane_as_it_is_made(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
+    plane = np.add.outer(np.arange(4200), np.arange(4500)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "large.tif", plane, tile=(512, 512), compression="zlib", metadata=None)
+    (layer,) = viewer.open(tmp_path / "large.tif", plugin="superres")
+    overview = layer.metadata["superres_overview"]
+    assert overview is not None
+    # Of a plane napari keeps the coarsest level; it is black before there is anything.
+    qtbot.waitUntil(lambda: bool(layer.thumbnail[..., :3].max() > 200), timeout=120_000)
+    assert overview.wait(120)
+    for _ in range(100):
+        qtbot.wait(20)
+    canvas = viewer.screenshot(flash=False)
+    assert canvas[200:-200, 200:-200, :3].min() > 0, "no part is missing"
