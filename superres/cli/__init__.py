@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 from superres.cli import ablate, calibrate, convert, data, degrade, info, train, upscale  # importing registers commands
 from superres.cli.application import app
+from superres.cli.interrupts import interrupts
 
 __all__ = ["ablate", "app", "calibrate", "convert", "data", "degrade", "info", "main", "train", "upscale"]
 
@@ -13,5 +16,9 @@ app.registered_commands.sort(key=lambda command: _ORDER.index(command.callback._
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; Ctrl-C before a command has begun ends it without a traceback, too."""
+    try:
+        with interrupts():
+            app()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from superres.cli import evaluation_output, output
+from superres.cli.interrupts import interrupts
 from superres.cli.output import ERR
 from superres.cli.progress import ProgressDisplay
 from superres.errors import ConfigError, SuperresError
@@ -76,7 +77,8 @@ def triple_of(factor: str) -> tuple[int, int, int]:
 def job(stopped: str) -> Iterator[ProgressDisplay]:
     """Draw progress; turn errors that the user can act on, and Ctrl-C, into a message and an exit code."""
     try:
-        with output.warnings_as_lines(), ProgressDisplay(ERR) as progress:
+        with output.warnings_as_lines(), interrupts() as interrupted, ProgressDisplay(ERR, interrupted) as progress:
+            progress.check()
             yield progress
     except SuperresError as error:
         output.show_error(error)

@@ -58,6 +58,11 @@ class Sharing:
 
         return cls(Part.parse(part))
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether this process does whole inputs by itself."""
+        return self.part is None and self.scheduler is None and self.cluster is None
+
     def name_of(self, file: str) -> str:
         """Name a file that every part writes for itself: ``upscale.3-of-8.json``."""
         if self.part is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from threading import Event
 from types import TracebackType
 from typing import Self
 
@@ -79,10 +80,13 @@ class ProgressDisplay:
     ----------
     console : rich.console.Console
         Where to draw; stderr, so that stdout holds results alone.
+    interrupted : Event, optional
+        Set when the user pressed Ctrl-C, from `superres.cli.interrupts.interrupts`.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, interrupted: Event | None = None) -> None:
         self._console = console
+        self._interrupted = interrupted or Event()
         self._stages: dict[str, _Stage] = {}
         self._latest = ""
         self._last_line = float("-inf")
@@ -97,8 +101,21 @@ class ProgressDisplay:
         self._latest = ""
         self._live.stop()
 
+    def check(self) -> None:
+        """Raise `KeyboardInterrupt` where Ctrl-C was pressed since the last look, and may have been lost."""
+        if self._interrupted.is_set():
+            self._interrupted.clear()
+            raise KeyboardInterrupt
+
     def __call__(self, event: Progress) -> None:
-        """Show one event; a stage without anything to do is left out."""
+        """Show one event; a stage without anything to do is left out.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            Where Ctrl-C was pressed since the last event, and may have been lost.
+        """
+        self.check()
         if event.total <= 0:
             return
         is_new = self._take(event)

@@ -61,7 +61,7 @@ def several(
     if dry_run:
         return _plan(tasks, config, out, _batch(config, out, report), as_json=as_json)
     with sharing.upscaling() as upscale:
-        batch = _batch(config, out, report, upscale)
+        batch = _batch(config, out, report, upscale, side_by_side=sharing.is_alone)
         try:
             batch.run(tasks, progress)
         except KeyboardInterrupt:
@@ -101,7 +101,12 @@ def watch(
 
 
 def _batch(
-    config: UpscaleConfig, out: Path, report: str, upscale: Callable[..., UpscaleSummary] | None = None
+    config: UpscaleConfig,
+    out: Path,
+    report: str,
+    upscale: Callable[..., UpscaleSummary] | None = None,
+    *,
+    side_by_side: bool = False,
 ) -> Batch:
     from superres import inference
     from superres.inference.batch import Batch
@@ -109,7 +114,7 @@ def _batch(
     def load() -> Predictor:
         return inference.load_model(config.model, config.device)
 
-    return Batch(config, out, upscale or inference.upscale, load, report)
+    return Batch(config, out, upscale or inference.upscale, load, report, side_by_side=side_by_side)
 
 
 def _plan(tasks: list[Task], config: UpscaleConfig, out: Path, batch: Batch | None, *, as_json: bool) -> bool:

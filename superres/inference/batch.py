@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import math
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -22,6 +24,7 @@ from superres.errors import Cancelled, InputError, OutputWriteError, SuperresErr
 from superres.inference.engine import UpscaleSummary
 from superres.inference.estimate import Room, parts_of
 from superres.inference.predictor import Predictor
+from superres.inference.side_by_side import lanes_for, run_side_by_side
 from superres.modelfile import read_model_header
 from superres.progress import Progress, ProgressCallback
 from superres.volumes import Volume
@@ -116,6 +119,8 @@ class Batch:
         Loads the model; asked only when there is something to do.
     report : str
         Name of the report in `folder`; parts of one batch have each their own.
+    side_by_side : bool
+        Whether small inputs may be done some at a time: `upscale` is then called in several threads.
 
     Raises
     ------
@@ -130,6 +135,8 @@ class Batch:
         upscale: Callable[..., UpscaleSummary],
         load: Callable[[], Predictor],
         report: str = REPORT,
+        *,
+        side_by_side: bool = False,
     ) -> None:
         self._model = read_model_header(config.model).name
         # The output is the same on any device, and without maps; but those that are wanted must be there, too.
@@ -140,7 +147,8 @@ class Batch:
         self._load = functools.cache(load)
         self._room = Room(config)
         self._earlier = _reported(self.report_path, self.settings)
-        self._reported = float("-inf")
+        self._reported, self._reporting = float("-inf"), threading.Lock()
+        self._side_by_side = side_by_side
         self.rows: dict[Path, Row] = {}
         self.summaries: dict[Path, UpscaleSummary] = {}
 
@@ -160,16 +168,25 @@ class Batch:
             self._room.require(self._folder, opened, self._load())
         for task in todo:
             self.rows[task.source] = Row(task.source, "stopped", task.out, reason="not begun")
-        works = [0 if task.volume is None else math.prod(task.volume.shape) for task in todo]
-        total, done = sum(works) or 1, 0
-        for number, (task, work) in enumerate(zip(todo, works, strict=True)):
-            note = f"{task.name}, {number + 1} of {len(todo)}"
-            progress(Progress("batch", 100 * done / total, 100, "%", note))
-            self.do(task, _within(progress, note, 100 * done / total, 100 * work / total))
-            done += work
+        bar = _Bar(progress, todo)
+        for lanes, group in itertools.groupby(range(len(todo)), lambda number: self._lanes(todo[number])):
+            numbers = list(group)
+            if lanes > 1 and len(numbers) > 1:
+                jobs = [functools.partial(self.do, todo[number]) for number in numbers]
+                run_side_by_side(jobs, lanes, self._load(), bar.side_by_side(numbers))
+                continue
+            for number in numbers:
+                self.do(todo[number], bar.begin(number))
+                bar.end(number)
         if todo:
             progress(Progress("batch", 100, 100, "%"))
         self.report()
+
+    def _lanes(self, task: Task) -> int:
+        """Return how many inputs like this one are to be done at a time."""
+        if not self._side_by_side or task.volume is None:
+            return 1
+        return lanes_for(task.volume, self._load(), self._config)
 
     def skip(self, task: Task) -> bool:
         """Whether a task is finished under these settings already, which is noted then."""
@@ -257,9 +274,12 @@ class Batch:
 
     def report(self, *, soon: bool = False) -> None:
         """Write the report; with `soon` only if the last one is some seconds old. One that cannot be is left out."""
-        if soon and time.monotonic() - self._reported < _SECONDS_BETWEEN_REPORTS:
-            return
-        self._reported = time.monotonic()
+        with self._reporting:
+            if not soon or time.monotonic() - self._reported >= _SECONDS_BETWEEN_REPORTS:
+                self._reported = time.monotonic()
+                self._write_report()
+
+    def _write_report(self) -> None:
         rows = list(self.rows.values())
         files = [_to_json(row) for row in rows]
         now = {row["file"] for row in files}
@@ -296,15 +316,52 @@ def _reported(path: Path, settings: str) -> dict[str, dict[str, Any]]:
         return {}
 
 
-def _within(progress: ProgressCallback, note: str, begin: float, share: float) -> ProgressCallback:
-    """Hand events on, and move the bar of the batch with the tiles of one input."""
+class _Bar:
+    """The bar of a batch: how much of all inputs is done, by their size."""
 
-    def hear(event: Progress) -> None:
+    def __init__(self, progress: ProgressCallback, tasks: Sequence[Task]) -> None:
+        self._progress, self._names = progress, [task.name for task in tasks]
+        self._works = [0 if task.volume is None else math.prod(task.volume.shape) for task in tasks]
+        self._shares = [0.0] * len(tasks)
+
+    def begin(self, number: int) -> ProgressCallback:
+        """Show that an input begins; return what moves the bar with its tiles and hands its events on."""
+        self._tell(number)
+
+        def hear(event: Progress) -> None:
+            self._move(number, event)
+            self._progress(event)
+
+        return hear
+
+    def end(self, number: int) -> None:
+        """Count an input as done."""
+        self._shares[number] = 1.0
+
+    def side_by_side(self, numbers: Sequence[int]) -> Callable[[int, Progress | None], None]:
+        """Return what moves the bar with some inputs at once, whose own bars would jump to and fro."""
+
+        def hear(position: int, event: Progress | None) -> None:
+            number = numbers[position]
+            if event is None:
+                self.end(number)
+                self._tell(number)
+                return
+            self._move(number, event)
+            if event.note:
+                self._progress(event)
+
+        return hear
+
+    def _move(self, number: int, event: Progress) -> None:
         if event.stage == "upscale" and event.total:
-            progress(Progress("batch", begin + share * event.done / event.total, 100, "%", note))
-        progress(event)
+            self._shares[number] = event.done / event.total
+            self._tell(number)
 
-    return hear
+    def _tell(self, number: int) -> None:
+        done = sum(work * share for work, share in zip(self._works, self._shares, strict=True))
+        note = f"{self._names[number]}, {number + 1} of {len(self._names)}"
+        self._progress(Progress("batch", 100 * done / (sum(self._works) or 1), 100, "%", note))
 
 
 def refuse_own_folder(folders: Sequence[Path], out: Path) -> None:

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import superres.errors
 from superres.config import ClusterConfig
 from superres.errors import ClusterError, SuperresError
-from superres.inference.cluster_start import started
+from superres.inference.cluster_start import replace_lost, started
 from superres.inference.pipeline import Spent
 from superres.inference.upscaling import Upscaling
 from superres.inference.worker import described
@@ -29,7 +30,7 @@ from superres.volumes.cores import core_count
 
 _CONNECT_SECONDS = 10
 # For an answer of a few numbers that is ready; a worker that died since takes it along.
-_RESULT_SECONDS = 60
+_RESULT_SECONDS = 5
 _GPU = {"GPU": 1}
 # Tasks with the scheduler per worker: one that is done, one that waits, and some that ask for more workers.
 _PER_WORKER = 4
@@ -59,6 +60,8 @@ class Cluster:
         As for `superres.inference.worker.described`.
     resources : mapping
         What a worker must have.
+    replace_lost : callable or None
+        Starts workers again that were lost; None where the cluster is somebody else's.
     """
 
     client: Any
@@ -67,6 +70,7 @@ class Cluster:
     threads: int = 0
     in_one_job: int = 0
     resources: Mapping[str, float] | None = None
+    replace_lost: Callable[[], None] | None = None
 
     def run(self, upscaling: Upscaling, units: Sequence[Unit], progress: ProgressCallback) -> Spent:
         """Have the workers predict and write shards; otherwise as `superres.inference.pipeline.run_units`.
@@ -114,6 +118,7 @@ def open_cluster(scheduler: str | None = None, config: ClusterConfig | None = No
                 threads=max(1, core_count() // config.workers) if config.kind == "local" else 0,
                 in_one_job=config.processes if config.is_job_system else 0,
                 resources=_GPU if config.has_gpus else None,
+                replace_lost=partial(replace_lost, cluster),
             )
     elif scheduler is not None:
         with _connected(scheduler, scheduler) as client:
@@ -192,7 +197,7 @@ class _Job:
         self._progress(Progress("upscale", self._done, self._total, "tiles", note=note))
 
     def _look_around(self) -> None:
-        """Count the workers now and then: there may be more, and the scheduler may be gone."""
+        """Count the workers now and then: there may be more or fewer, and the scheduler may be gone."""
         if time.monotonic() - self._looked < _SECONDS_BETWEEN_LOOKS:
             return
         before = self._workers
@@ -201,6 +206,8 @@ class _Job:
         except Exception as error:  # whatever the connection raises
             raise self._gone(error) from error
         self._looked = time.monotonic()
+        if self._cluster.replace_lost is not None:
+            self._cluster.replace_lost()
         if self._workers != before or not self._workers:
             self._report()
 
@@ -215,8 +222,11 @@ class _Job:
                 pure=False,
                 resources=self._cluster.resources,
             )
-            self._running[future] = units
-            future.add_done_callback(self._finished.put)
+            self._await(future, units)
+
+    def _await(self, future: Any, units: list[Unit]) -> None:
+        self._running[future] = units
+        future.add_done_callback(self._finished.put)
 
     def _next_units(self) -> list[Unit]:
         """Take as many as last some seconds; alone what failed, and as many as are predicted at once at the least."""
@@ -236,6 +246,10 @@ class _Job:
         try:
             result = future.result(timeout=_RESULT_SECONDS)
         except (Exception, CancelledError) as error:  # of any kind: the worker's own, and what Dask says of its end
+            if isinstance(error, TimeoutError) and future.status != "error":
+                # Gone with its worker: the scheduler has it made again, by one that there may not be yet.
+                self._await(future, units)
+                return
             if self._cluster.client.status != "running":
                 raise self._gone(error) from None
             self._do_again(units, error)

@@ -48,6 +48,28 @@ def started(config: ClusterConfig) -> Iterator[Any]:
             cluster.close(timeout=_CLOSE_SECONDS)
 
 
+def replace_lost(cluster: Any) -> None:
+    """Start what is planned of workers and is no longer there; returns at once.
+
+    Dask itself gives up a worker that is not back some seconds after it was killed, or that is killed while it starts:
+    without this a run whose workers all went that way would wait for ever.
+
+    Parameters
+    ----------
+    cluster : distributed.SpecCluster
+        From `started`.
+    """
+
+    def replace() -> None:
+        for name, worker in list(cluster.workers.items()):
+            if worker.status.name in ("closed", "failed"):
+                del cluster.workers[name]
+        # As many as are planned: only those that are missing start.
+        cluster.scale(len(cluster.plan))
+
+    cluster.loop.add_callback(replace)  # in the thread in which the plan changes
+
+
 def _make(config: ClusterConfig) -> Any:
     module, name, package = _CLASSES[config.kind]
     try:

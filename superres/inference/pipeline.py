@@ -145,6 +145,14 @@ class _Pipeline:
         self._next_look = 0.0
 
     def run(self) -> Spent:
+        try:
+            return self._run()
+        except BaseException as error:
+            # Where Ctrl-C came between two steps of the ending, no thread may be left that waits for what never comes.
+            self._control.fail(error, halt=True)
+            raise
+
+    def _run(self) -> Spent:
         control, threads = self._control, []
         try:
             threads = [control.run(self._read, halt=False), *(control.run(self._write, halt=True) for _ in self._lanes)]

@@ -337,15 +337,15 @@ class Predictor:
         radius = header.receptive_radius
         if halo == "fast":
             radius = (-(-radius[0] // 2), -(-radius[1] // 2), -(-radius[2] // 2))
+        stride, voxels = header.stride, self.tile_voxels
         return plan_tiles(
-            shape,
-            factor=header.factor,
-            radius=radius,
-            stride=header.stride,
-            tile=tile,
-            shard=shard,
-            voxels=_TILE_BYTES // architecture.tile_bytes(),
+            shape, factor=header.factor, radius=radius, stride=stride, tile=tile, shard=shard, voxels=voxels
         )
+
+    @property
+    def tile_voxels(self) -> int:
+        """How many voxels the net is given at once at most where no tile is asked for: its layers decide."""
+        return _TILE_BYTES // self._net.architecture.tile_bytes()
 
     def fitted(self, plan: TilePlan) -> TilePlan:
         """Return a plan whose tiles fit the memory that the device has left; shards, and so files, stay the same."""

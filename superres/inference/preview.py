@@ -1,12 +1,13 @@
 """Parts of an output at once, without a store: what a viewer shows before anything is written.
 
 Model, input and all that is measured of the input are kept, so that the next part needs the net alone. The voxels are
-those that `superres.upscale` writes under the same settings, bit for bit.
+those that `superres.upscale` writes under the same settings, bit for bit; of nets of three dimensions, whose
+convolutions round by the size of a tile, to the last digits of float32.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -18,7 +19,7 @@ from superres.errors import InputError
 from superres.inference.estimate import outlook
 from superres.inference.plan import Region, TilePlan, overlap
 from superres.inference.predictor import Predictor, load_model
-from superres.inference.unit import Channel, Tally, make_channels
+from superres.inference.unit import Channel, Shared, Tally, make_channels
 from superres.inference.window import Window, read_window, surroundings
 from superres.nets.statistics import RADIUS
 from superres.progress import Progress, ProgressCallback, silent
@@ -125,7 +126,11 @@ class Preview:
             When nothing of it is inside the image, or the channel is none of those that are predicted.
         """
         own = self._channel(channel)
-        part = overlap(place, (slice(0, self.plan.shape[0]), slice(0, self.plan.shape[1]), slice(0, self.plan.shape[2])))
+        if own.shared is not None:  # it knows tiles by where they begin, and those of previews differ in size
+            own = replace(own, shared=Shared())
+        part = overlap(
+            place, (slice(0, self.plan.shape[0]), slice(0, self.plan.shape[1]), slice(0, self.plan.shape[2]))
+        )
         if part is None:
             raise InputError(f"{self.volume.source}: nothing of the image is in view; move it into view and try again")
         region = self._output(part)

@@ -70,9 +70,11 @@ class Control:
 
     def wait_for(self, thread: threading.Thread) -> None:
         """Wait for a stage; a second Ctrl-C meanwhile halts everything."""
-        while thread.is_alive():
+        while True:
             try:
-                thread.join(_PATIENCE)
+                while thread.is_alive():
+                    thread.join(_PATIENCE)
+                return
             except KeyboardInterrupt as error:
                 self.fail(error, halt=True)
 

@@ -35,7 +35,8 @@ class Tallies:
         """
         path = self._path(unit)
         try:
-            write_whole(path, [json.dumps(dict(content), allow_nan=False).encode()])
+            # Of what a power failure leaves empty, the shard counts as not written.
+            write_whole(path, [json.dumps(dict(content), allow_nan=False).encode()], durable=False)
         except OSError as error:
             raise (DiskFullError if error.errno == errno.ENOSPC else OutputWriteError)(
                 f"{path}: writing failed, {error}; mend the cause and run the same command again"

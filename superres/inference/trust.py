@@ -254,12 +254,11 @@ class TrustWriter:
         translation: tuple[float, float, float],
         overwrite: bool,
     ) -> Self:
-        """Create the store of the maps beside `out`, or go on with it; `translation` is that of what is upscaled.
+        """Create the store of the maps beside `out`, or go on with it; errors as `OutputStore.open`.
 
-        Errors are those of `OutputStore.open`.
+        `translation` is that of what is upscaled.
         """
-        own = _layout(layout, plan, channels, translation)
-        store = open_beside(trust_path(out), own, overwrite=overwrite)
+        store = open_beside(trust_path(out), _layout(layout, plan, channels, translation), overwrite=overwrite)
         claim = channels[0].claim
         interval = None if claim is None else IntervalWriter.open(out, layout, claim, overwrite=overwrite)
         return cls(store, plan, channels, interval)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +21,17 @@ NetT = TypeVar("NetT", bound=nn.Module)
 # Options of glibc's mallopt(3), and what they come to by themselves in a process that frees large blocks.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _USUAL = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 64 << 20}
+
+
+@dataclass(slots=True)
+class _Keeping:
+    """How many keep the heap of the process at the moment."""
+
+    count: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+_KEEPING = _Keeping()
 
 
 def place(net: NetT, device: torch.device) -> NetT:
@@ -109,17 +122,23 @@ def heap_kept(device: torch.device) -> Iterator[None]:
     """Keep freed memory for the next layer while a net runs on the CPU; give it back to the system at the end.
 
     glibc maps every block above 32 MB anew, and the system fills it with zeros page by page: a fifth to a third of the
-    time of a net whose layers are larger than that. On other systems, and for other devices, this does nothing.
+    time of a net whose layers are larger than that. On other systems, and for other devices, this does nothing. Where
+    several keep it, inside each other or in several threads, the last one to end gives it back.
     """
     if device.type != "cpu" or platform.libc_ver()[0] != "glibc":
         yield
         return
     libc = ctypes.CDLL(None)
-    libc.mallopt(_MMAP_MAX, 0)
-    libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+    with _KEEPING.lock:
+        _KEEPING.count += 1
+        libc.mallopt(_MMAP_MAX, 0)
+        libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
     try:
         yield
     finally:
-        for option, value in _USUAL.items():
-            libc.mallopt(option, value)
-        libc.malloc_trim(0)
+        with _KEEPING.lock:
+            _KEEPING.count -= 1
+            if _KEEPING.count == 0:
+                for option, value in _USUAL.items():
+                    libc.mallopt(option, value)
+                libc.malloc_trim(0)

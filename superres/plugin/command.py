@@ -6,6 +6,7 @@ import math
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -14,13 +15,15 @@ from superres.config import Settings, UpscaleConfig
 _OPTIONS = ("guard", "trust", "halo")
 
 
-def upscale_command(source: Path, out: Path, config: UpscaleConfig) -> str:
+def upscale_command(source: str | Path, out: Path, config: UpscaleConfig) -> str:
     """Return the ``superres upscale`` line that does the same under the same settings.
 
     Parameters
     ----------
-    source, out : Path
-        The input and the store; written as absolute paths.
+    source : str or Path
+        The input, as `superres.open_volume` takes it; a file is written as absolute path.
+    out : Path
+        The store; written as absolute path.
     config : UpscaleConfig
         What differs from the defaults is written out.
 
@@ -29,17 +32,23 @@ def upscale_command(source: Path, out: Path, config: UpscaleConfig) -> str:
     str
         One line, quoted for a POSIX shell.
     """
-    words = ["superres", "upscale", str(source.absolute()), "--model", str(config.model.absolute())]
+    place = str(source) if "://" in str(source) else str(Path(source).absolute())
+    words = ["superres", "upscale", place, "--model", str(config.model.absolute())]
     words += ["--out", str(out.absolute())]
+    spans: list[str] = []
     for name, value in _changes(config):
         if name in _OPTIONS:
             words += [f"--{name}", _switch(value)]
+        elif name.startswith("crop."):
+            spans.append(f"{name.removeprefix('crop.')}={value[0]}:{value[1]}")
         elif name != "model":
             words += ["--set", f"{name}={_yaml(value)}"]
+    if spans:
+        words += ["--crop", ",".join(spans)]
     return shlex.join(words)
 
 
-def _changes(settings: Settings) -> Iterator[tuple[str, object]]:
+def _changes(settings: Settings) -> Iterator[tuple[str, Any]]:
     """List what differs from the defaults, by dotted name."""
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)

@@ -77,7 +77,8 @@ class FineChannel:
             0 if not isinstance(by_letter.get(letter, 0), slice) else slice(None, None, by_letter[letter].step)
             for letter in "TZYX"
         )
-        return block[kept]
+        found: NDArray[Any] = block[kept]
+        return found
 
     def _sizes(self) -> tuple[int, int, int, int]:
         t, _, z, y, x = self._volume.shape

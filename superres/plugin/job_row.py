@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from napari.utils.notifications import show_error, show_info
@@ -185,9 +184,3 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"
-
-
-def shortened(path: Path) -> str:
-    """Return the end of a path, as much as fits a line."""
-    text = str(path)
-    return text if len(text) <= 48 else "…" + text[-47:]

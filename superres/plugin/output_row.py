@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from superres.errors import InputError
@@ -13,14 +14,24 @@ from superres.plugin.sources import temporary_folder
 
 
 class OutputRow(QWidget):
-    """Lets a person choose the store; until a path is typed it follows image, model and part."""
+    """Lets a person choose the store; until a path is typed it follows image, model and part.
+
+    Attributes
+    ----------
+    changed : Signal()
+        Another store was chosen.
+    """
+
+    changed = Signal()
 
     def __init__(self) -> None:
         super().__init__()
         self.edit = QLineEdit()
         self.edit.setPlaceholderText("beside the image")
         self.browse = QPushButton("Folder…")
-        self.temporary = QCheckBox("temporary: deleted when napari is closed")
+        self.temporary = QCheckBox("only until napari is closed")
+        self.replace = QCheckBox("replace what is there")
+        self.replace.setToolTip("A result of other settings, or of another image, is deleted; otherwise it is kept")
         self._folder: Path | None = None
         self._suggested = Path("upscaled.ome.zarr")
         top = QHBoxLayout()
@@ -30,8 +41,11 @@ class OutputRow(QWidget):
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addLayout(top)
         whole.addWidget(self.temporary)
+        whole.addWidget(self.replace)
         self.browse.clicked.connect(self._browse)
         self.temporary.toggled.connect(self._show)
+        self.temporary.toggled.connect(self.changed)
+        self.edit.editingFinished.connect(self.changed)
 
     @property
     def path(self) -> Path:
@@ -87,6 +101,7 @@ class OutputRow(QWidget):
             self._folder = Path(folder)
             self._suggested = self._folder / self._suggested.name
             self._show()
+            self.changed.emit()
 
 
 def _span_text(start: int, stop: int) -> str:

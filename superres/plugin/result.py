@@ -100,12 +100,14 @@ class Result(QObject):
             limits = layer.contrast_limits
             layer.data = levels if layer.multiscale else levels[0]
             layer.contrast_limits = limits
-            size = None if None in volume.voxel_size[1:] else list(volume.voxel_size)
+            size = list(volume.voxel_size) if any(volume.voxel_size) else None
+            layer.metadata.pop("superres_unfinished", None)
             layer.metadata["superres"] = {
                 "path": path,
                 "axes": self._look.axes,
                 "voxel_size": size,
                 "channel": channel,
+                "given_axes": None,
                 "predicted_from": self._look.path,
             }
 
@@ -139,7 +141,7 @@ class Result(QObject):
             contrast_limits=like.contrast_limits,
             gamma=like.gamma,
             blending=like.blending,
-            metadata={"superres": {"path": self._begun["path"], "unfinished": True}},
+            metadata={"superres_unfinished": self._begun["path"]},
             **placed(look.layer, look.axes, start, look.factor),
         )
         return layer

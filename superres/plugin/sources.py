@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from superres.errors import InputError
+from superres.plugin.layers import origin_of, voxel_size_of
 
 if TYPE_CHECKING:
     from napari.layers import Layer
 
 VoxelSize = tuple[float | None, float, float]
 
-_TO_MICROMETRE = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3, "meter": 1e6, "angstrom": 1e-4}
 _temporary: tempfile.TemporaryDirectory[str] | None = None
 
 
@@ -36,6 +36,8 @@ class Source:
         ZYX, micrometre, as the layer says; None where it does not say.
     in_file : tuple of float or None
         The same as the file says.
+    given_axes : str or None
+        What `superres.open_volume` must be told of the file's axes.
     """
 
     path: str | None
@@ -43,6 +45,7 @@ class Source:
     channel: int = 0
     voxel_size: VoxelSize | None = None
     in_file: VoxelSize | None = None
+    given_axes: str | None = None
 
     @property
     def is_saved(self) -> bool:
@@ -76,25 +79,18 @@ def source_of(layer: Layer) -> Source:
             f"'{layer.name}' has {layer.ndim} dimensions; images, stacks (Z), time series (T) and time series of "
             "stacks can be upscaled. Right-click the layer and choose 'Split Stack' to part its channels"
         )
-    told = layer.metadata.get("superres", {})
-    shown = _voxel_size(layer)
-    if "path" not in told:
+    origin, shown = origin_of(layer), _known(voxel_size_of(layer))
+    if origin is None:
         return Source(None, {2: "YX", 3: "ZYX", 4: "TZYX"}[layer.ndim], 0, shown)
-    size = told.get("voxel_size")
-    in_file = None if size is None else (size[0], float(size[1]), float(size[2]))
-    return Source(str(told["path"]), str(told["axes"]), int(told["channel"]), shown or in_file, in_file)
+    size = layer.metadata["superres"].get("voxel_size")
+    in_file = None if size is None else _known((size[0], size[1], size[2]))
+    return Source(origin.path, origin.axes, origin.channel, shown or in_file, in_file, origin.given_axes)
 
 
-def _voxel_size(layer: Layer) -> VoxelSize | None:
-    """Return ZYX micrometre where a layer says so; a scale of 1 pixel says nothing."""
-    units = [str(unit) for unit in layer.units[-2:]]
-    if not all(unit in _TO_MICROMETRE for unit in units):
-        return None
-    sizes = [float(value) * _TO_MICROMETRE[unit] for value, unit in zip(layer.scale[-2:], units, strict=True)]
-    depth = None
-    if layer.ndim >= 3 and str(layer.units[-3]) in _TO_MICROMETRE:
-        depth = float(layer.scale[-3]) * _TO_MICROMETRE[str(layer.units[-3])]
-    return depth, sizes[0], sizes[1]
+def _known(size: tuple[float | None, float | None, float | None]) -> VoxelSize | None:
+    """Return a voxel size that is known along Y and X."""
+    depth, height, width = size
+    return None if height is None or width is None else (depth, height, width)
 
 
 def temporary_folder() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
 import threading
 from collections.abc import Callable, Sequence
@@ -35,6 +36,7 @@ from superres.plugin.output_row import OutputRow
 from superres.plugin.part_row import PartRow
 from superres.plugin.result import Result
 from superres.plugin.sources import Source, VoxelSize, save_voxels, temporary_folder
+from superres.progress import Progress
 
 if TYPE_CHECKING:
     import napari
@@ -56,8 +58,10 @@ class UpscaleWidget(QWidget):
         self.model_row = ModelRow()
         self.part_row = PartRow(napari_viewer)
         self.output_row = OutputRow()
-        self.guard = QCheckBox("fall back on interpolation where the model is not to be believed")
-        self.trust = QCheckBox("write maps of how far to believe the result")
+        self.guard = QCheckBox("keep to the image where the model fails")
+        self.trust = QCheckBox("write maps of how far to believe it")
+        self.guard.setToolTip("Falls back on plain interpolation where the prediction is not to be believed")
+        self.trust.setToolTip("Stores beside the result, for the Compare widget")
         self.preview = LivePreview(napari_viewer, self._preview_order)
         self.run_button = QPushButton("Run")
         self.copy_button = QPushButton("Copy as command")
@@ -68,6 +72,8 @@ class UpscaleWidget(QWidget):
         self._lay_out()
         self._connect()
         self._update()
+        # Loaded when a result begins, in the viewer's thread; it takes a second the first time.
+        threading.Thread(target=importlib.import_module, args=("superres.volumes",), daemon=True).start()
         self._end = _ender((self.layer_row, self.part_row, self.preview), self.rows)
         self.destroyed.connect(self._end)
 
@@ -90,12 +96,13 @@ class UpscaleWidget(QWidget):
             UpscaleConfig,
             None,
             model=model,
-            axes=None if source.is_saved else source.axes,
+            axes=source.given_axes if source.is_saved else source.axes,
             voxel_size=_given(source),
             channels=None if every else [source.channel],
             crop={axis: list(span) for axis, span in crop.items()} or None,
             guard=self.guard.isChecked(),
             trust=self.trust.isChecked(),
+            overwrite=self.output_row.replace.isChecked(),
         )
         self.output_row.suggest(source.path, layer.name, header.name, crop)
         return Order(layer, source, self.output_row.path, config, header)
@@ -117,7 +124,7 @@ class UpscaleWidget(QWidget):
         if order is None:
             return
         self.model_row.remember()
-        row = JobRow(f"{order.layer.name} → {order.out.name}", order.job)
+        row = JobRow(order.out.name, order.job)
         row.made.connect(lambda job: self._follow(job, order))
         row.closed.connect(lambda: self._take_away(row))
         self.rows.append(row)
@@ -125,6 +132,7 @@ class UpscaleWidget(QWidget):
         if self._under_way() > 0:
             show_info("Another job is running; this one starts when it ends.")
         row.start()
+        self.output_row.replace.setChecked(False)
 
     def copy(self) -> None:
         """Put the command line that does the same on the clipboard."""
@@ -154,6 +162,7 @@ class UpscaleWidget(QWidget):
         job.told.connect(result.take)
         job.finished.connect(lambda done: result.finish(done["path"]))
         job.ended.connect(result.stop)
+        job.progressed.connect(_noting(order.out))
 
     def _under_way(self) -> int:
         return sum(row.is_under_way for row in self.rows)
@@ -195,16 +204,16 @@ class UpscaleWidget(QWidget):
         self.copy_button.clicked.connect(self.copy)
         self.part_row.slices.currentIndexChanged.connect(self._update)
         self.part_row.area.currentIndexChanged.connect(self._update)
+        self.output_row.changed.connect(self._update)
 
     def _update(self) -> None:
         """Show what follows from what is chosen."""
-        source = None
-        try:
+        source, goes_on = None, False
+        with contextlib.suppress(SuperresError):
             source = self.layer_row.source(asks=False)
             self.layer_row.box.setToolTip(source.path or "in memory")
-            self.order(asks=False)
-        except SuperresError:
-            pass
+            goes_on = _is_begun(self.order(asks=False).out)
+        self.run_button.setText("Resume" if goes_on else "Run")
         self.part_row.fit(source)
         self.model_row.compare_with(None if source is None else source.voxel_size)
 
@@ -216,29 +225,33 @@ class UpscaleWidget(QWidget):
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapAllRows)
         form.addRow("Image", self.layer_row)
         form.addRow("Model", self.model_row)
-        form.addRow("Look at it first", self.preview)
+        form.addRow("Look first", self.preview)
         form.addRow("What to upscale", self.part_row)
         form.addRow("Result", self.output_row)
-        checks = QVBoxLayout()
-        checks.addWidget(self.guard)
-        checks.addWidget(self.trust)
-        form.addRow(checks)
+        form.addRow(self.guard)
+        form.addRow(self.trust)
         buttons = QHBoxLayout()
         buttons.addWidget(self.run_button, 1)
         buttons.addWidget(self.copy_button)
         self._jobs = QVBoxLayout()
-        inside = QWidget()
-        whole = QVBoxLayout(inside)
-        whole.addLayout(form)
-        whole.addLayout(buttons)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(4, 0, 4, 4)
+        whole.addWidget(_scrolled(form), 1)
+        whole.addLayout(buttons)  # always in sight
         whole.addLayout(self._jobs)
-        whole.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setWidget(inside)
-        outside = QVBoxLayout(self)
-        outside.setContentsMargins(0, 0, 0, 0)
-        outside.addWidget(scroll)
+
+
+def _scrolled(form: QFormLayout) -> QScrollArea:
+    """Put a form where it can be scrolled up and down; it is as wide as it needs."""
+    inside = QWidget()
+    inside.setLayout(form)
+    scroll = QScrollArea()
+    scroll.setWidgetResizable(True)
+    scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    scroll.setWidget(inside)
+    scroll.setMinimumWidth(inside.minimumSizeHint().width() + scroll.verticalScrollBar().sizeHint().width())
+    return scroll
 
 
 class _Saver(QObject):
@@ -276,6 +289,23 @@ def _is_other(one: VoxelSize, other: VoxelSize | None) -> bool:
     if other is None:
         return True
     return any(a is not None and (b is None or not math.isclose(a, b)) for a, b in zip(one, other, strict=True))
+
+
+def _noting(out: Path) -> Callable[[Progress], None]:
+    """Return what tells a person at once of what holds a job up, such as a full disk."""
+    told = [""]
+
+    def take(event: Progress) -> None:
+        if event.stage == "upscale" and event.note and event.note != told[0]:
+            show_warning(f"{out.name}: {event.note}")
+        told[0] = event.note
+
+    return take
+
+
+def _is_begun(store: Path) -> bool:
+    """Whether a store was begun and not finished."""
+    return store.with_name(store.name + ".records").is_dir() and not (store / "zarr.json").is_file()
 
 
 def _given(source: Source) -> tuple[float, float, float] | None:

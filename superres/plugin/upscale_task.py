@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from superres.config import UpscaleConfig, load_config
+from superres.errors import OutputExistsError
 from superres.plugin.worker import Request, Tell
 from superres.progress import Progress, ProgressCallback
 
@@ -61,7 +62,13 @@ def run(asked: Request, progress: ProgressCallback, tell: Tell) -> dict[str, Any
         from superres.plugin.following import followed
 
         how = followed(Path(asked["pictures"]), tell)
-    summary = upscale(source, out, config, progress=progress, predictor=predictor, run=how)
+    try:
+        summary = upscale(source, out, config, progress=progress, predictor=predictor, run=how)
+    except OutputExistsError:
+        raise OutputExistsError(
+            f"{out} is there already and holds something else, such as the result of other settings. Give the result "
+            "another name, or tick 'replace what is there'"
+        ) from None
     found = {name: getattr(summary, name) for name in ("seconds", "units", "units_done_before", "clipped")}
     trust = None if summary.trust is None else summary.trust.sentence()
     return found | {"path": str(summary.path), "warnings": list(summary.warnings), "trust": trust}

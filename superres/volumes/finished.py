@@ -75,7 +75,7 @@ def note_finished(out: Path, parts: Sequence[Path], *, source: str, identity: st
     sizes = {part.name: size for part in parts if (size := _size(part)) is not None}
     note = Finished(source, identity, settings, sizes)
     try:
-        write_whole(place, [json.dumps(asdict(note)).encode()])
+        write_whole(place, [json.dumps(asdict(note)).encode()], durable=False)
     except OSError:
         return
 

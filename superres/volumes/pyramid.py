@@ -91,8 +91,8 @@ def reduce_region(
 
     Parameters
     ----------
-    below : tensorstore.TensorStore, (z, y, x)
-        The finer level.
+    below : tensorstore.TensorStore or ndarray, (z, y, x)
+        The finer level, on the disk or in memory; the result is the same.
     region : sequence of slice
         ZYX voxels of the coarser level.
     steps : sequence of int
@@ -107,7 +107,8 @@ def reduce_region(
     ndarray, (z, y, x)
         In the dtype of `below`.
     """
-    result = np.empty([item.stop - item.start for item in region], below.dtype.numpy_dtype)
+    dtype = below.dtype if isinstance(below, np.ndarray) else below.dtype.numpy_dtype
+    result = np.empty([item.stop - item.start for item in region], dtype)
     starts = [range(item.start, item.stop, size) for item, size in zip(region, chunk, strict=True)]
     for start in itertools.product(*starts):
         stop = [min(s + size, item.stop) for s, size, item in zip(start, chunk, region, strict=True)]
@@ -116,7 +117,8 @@ def reduce_region(
         )
         target = tuple(slice(a - item.start, b - item.start) for a, b, item in zip(start, stop, region, strict=True))
         # Clipped above, because tensorstore raises where NumPy clips.
-        result[target] = pooled(below[source].read().result(), steps, reduction)
+        block = below[source] if isinstance(below, np.ndarray) else below[source].read().result()
+        result[target] = pooled(block, steps, reduction)
     return result
 
 

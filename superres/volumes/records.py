@@ -66,7 +66,8 @@ class Records:
         content: dict[str, Any] = {"unit": list(position), "level": level, "size": record.size, "crc32c": record.crc32c}
         if record.counts:
             content["counts"] = dict(record.counts)
-        write_whole(self.path(level, position), [json.dumps(content).encode()])
+        # One that a power failure leaves empty is none, and its shard is written again.
+        write_whole(self.path(level, position), [json.dumps(content).encode()], durable=False)
 
     def is_done(self, level: int, position: tuple[int, ...], shard: Path) -> bool:
         """Whether a shard is there, with a record of its size."""

@@ -5,7 +5,9 @@ A shard is encoded in memory and its file written whole, so that its checksum is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +41,29 @@ class StoredLevel:
         self.folder = folder
         self._shard, self._chunk = shard, chunk
         self._zarr_format = zarr_format
-        driver = "zarr3" if zarr_format == 3 else "zarr"
-        kvstore = {"driver": "file", "path": str(folder.absolute())}
-        specification = {"driver": driver, "metadata": metadata, "kvstore": kvstore}
-        self.array: Any = ts.open(specification, open=True, create=True).result()
+        self._specification = {"driver": "zarr3" if zarr_format == 3 else "zarr", "metadata": metadata}
+        self._create()
+
+    @cached_property
+    def array(self) -> Any:
+        """The voxels, as a `tensorstore.TensorStore` along TCZYX; opened when first asked for."""
+        return self._open()
+
+    def _open(self) -> Any:
+        kvstore = {"driver": "file", "path": str(self.folder.absolute())}
+        return ts.open(self._specification | {"kvstore": kvstore}, open=True, create=True).result()
+
+    def _create(self) -> None:
+        """Write the array's metadata, or see that those which are there say the same."""
+        path = self.folder / ("zarr.json" if self._zarr_format == 3 else ".zarray")
+        wanted = _metadata_file(json.dumps(self._specification, sort_keys=True), path.name)
+        found = path.read_bytes() if path.is_file() else b""
+        if not _is_json(found):  # there is none, or what a power failure left of it
+            # tensorstore would wait for the disk, some milliseconds for every level of a store.
+            write_whole(path, [wanted], durable=False)
+        elif found != wanted:
+            # tensorstore knows what is only another way to write it, and raises where it is not.
+            self._open()
 
     def shard_path(self, position: Sequence[int]) -> Path:
         """Return the file of a shard, at a position counted in shards along TCZYX."""
@@ -73,6 +94,22 @@ class StoredLevel:
         if self._zarr_format == 2:
             return [encode_chunk(block, self._chunk)]
         return encode_shard(block, self._shard, self._chunk)
+
+
+@lru_cache(maxsize=64)
+def _metadata_file(specification: str, name: str) -> bytes:
+    """Return the bytes that tensorstore writes as the metadata of an array: the stores of a batch are often alike."""
+    context, kvstore = ts.Context(), {"driver": "memory"}
+    ts.open(json.loads(specification) | {"kvstore": kvstore}, context=context, open=True, create=True).result()
+    content: bytes = ts.KvStore.open(kvstore, context=context).result().read(name).result().value
+    return content
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        return isinstance(json.loads(content), Mapping)
+    except ValueError:
+        return False
 
 
 def shard_path(folder: Path, position: Sequence[int], *, zarr_format: int) -> Path:

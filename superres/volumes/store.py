@@ -1,7 +1,8 @@
 """The store that results are written to: sharded OME-Zarr 0.5 (or 0.4), resumable shard by shard.
 
 One unit of work is one shard of level 0, which is one file with exactly one writer; writers need no locks. The
-pyramid is a second pass over finished shards, and the group's metadata come last, so that a half-done store does not
+pyramid is a second pass over finished shards; where a shard holds all voxels of a channel, its coarser levels are made
+of it while it is in memory, with the same bytes. The group's metadata come last, so that a half-done store does not
 open as an image.
 """
 
@@ -31,6 +32,8 @@ from superres.volumes.whole_files import remove_strays, write_whole
 _PLANES_SAMPLED = 64
 # Shards of the pyramid written at the same time; two keep two cores busy.
 _WORKERS = 2
+# Rows and columns that are reduced at once of what is in memory: larger steps than from the disk, of fewer calls.
+_SIDE = 512
 
 
 class Unit(NamedTuple):
@@ -192,7 +195,7 @@ class OutputStore:
         return {} if record is None else record.counts
 
     def write(self, unit: Unit, block: NDArray[Any], counts: Mapping[str, int] | None = None) -> None:
-        """Write one shard of level 0, then its record.
+        """Write one shard of level 0, then its record; where it is all of a channel, its coarser levels, too.
 
         Parameters
         ----------
@@ -211,6 +214,8 @@ class OutputStore:
         # While a shard is rewritten the store is not finished and must not open as if it were.
         (self.path / self._group_file).unlink(missing_ok=True)
         self._write(0, unit, block, counts or {})
+        if all(size <= side for size, side in zip(self.layout.shape[2:], self.layout.shard, strict=True)):
+            self._write_coarser(unit, block)
 
     def finish(self, progress: ProgressCallback = silent) -> None:
         """Write the pyramid, resuming from its records, and the group's metadata last.
@@ -235,12 +240,16 @@ class OutputStore:
 
     def _write_pyramid(self, progress: ProgressCallback) -> None:
         """Write one level after the other from the one below it, some shards side by side."""
-        levels = [self._level_units(level) for level in range(1, len(self._factors))]
-        done, total = 0, sum(map(len, levels))
+        levels = {level: self._level_units(level) for level in range(1, len(self._factors))}
+        total = sum(map(len, levels.values()))
+        todo = {level: [unit for unit in units if not self._is_done(level, unit)] for level, units in levels.items()}
+        done = total - sum(map(len, todo.values()))
         progress(Progress("pyramid", done, total, "shards"))
+        if done == total:
+            return
         with ThreadPoolExecutor(_WORKERS) as pool:
             try:
-                for level, units in enumerate(levels, start=1):
+                for level, units in todo.items():
                     for _ in pool.map(partial(self._write_reduced, level), units):
                         done += 1
                         progress(Progress("pyramid", done, total, "shards"))
@@ -248,8 +257,16 @@ class OutputStore:
                 pool.shutdown(cancel_futures=True)
 
     def _write_reduced(self, level: int, unit: Unit) -> None:
-        if not self._is_done(level, unit):
-            self._write(level, unit, self._reduced(level, unit), {})
+        below = self._levels[level - 1].array[unit.t, unit.c]
+        self._write(level, unit, self._reduced(level, unit, below, self.layout.chunk), {})
+
+    def _write_coarser(self, unit: Unit, block: NDArray[Any]) -> None:
+        """Write the pyramid of a channel from all of its voxels."""
+        depth, *sides = self.layout.chunk
+        at_once = (depth, max(sides[0], _SIDE), max(sides[1], _SIDE))
+        for level in range(1, len(self._factors)):
+            block = self._reduced(level, unit, block, at_once)
+            self._write(level, unit, block, {})
 
     def verify(self) -> list[str]:
         """Check every shard of every level against its record, and the metadata; return the problems found."""
@@ -293,11 +310,11 @@ class OutputStore:
         except OSError as error:
             raise _write_error(self._levels[level].shard_path(unit), error) from None
 
-    def _reduced(self, level: int, unit: Unit) -> NDArray[Any]:
+    def _reduced(self, level: int, unit: Unit, below: Any, at_once: tuple[int, int, int]) -> NDArray[Any]:
+        """Reduce a channel of the level below, on the disk or in memory, to a shard of a level."""
         steps = [f // g for f, g in zip(self._factors[level], self._factors[level - 1], strict=True)]
-        below = self._levels[level - 1].array[unit.t, unit.c]
         reduction = self.layout.reductions[unit.c] if self.layout.reductions else "mean"
-        return reduce_region(below, self._level_region(level, unit), steps, self.layout.chunk, reduction)
+        return reduce_region(below, self._level_region(level, unit), steps, at_once, reduction)
 
     @property
     def _group_file(self) -> str:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: under another name, made durable, then renamed.
+"""Files that are written whole or not at all: under another name, as a rule made durable, then renamed.
 
 So a reader never sees a part of one, and several processes need no lock.
 """
@@ -22,8 +22,16 @@ _ABANDONED_SECONDS = 3600.0
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a file for writing and reading that gets its name, replacing what has it, when the block ends well.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    durable : bool
+        Whether it is on the disk before it gets its name. Without that a power failure, and nothing else, may leave an
+        empty file for some seconds after: enough for what is checked when it is read, and made again where it is bad.
 
     Raises
     ------
@@ -35,16 +43,17 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     try:
         with partial.open("w+b") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, content: Iterable[bytes]) -> None:
-    """Write the parts of a file at once: a reader, or the next run, sees all of it or nothing."""
-    with whole_file(path) as file:
+def write_whole(path: Path, content: Iterable[bytes], *, durable: bool = True) -> None:
+    """Write the parts of a file at once: a reader, or the next run, sees all of it or nothing; see `whole_file`."""
+    with whole_file(path, durable=durable) as file:
         file.writelines(content)
 
 

@@ -13,9 +13,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import typer
 from rich.console import Console
 
 from superres.cli import progress as cli_progress
+from superres.cli.application import job
 from superres.cli.progress import ProgressDisplay
 from superres.progress import Progress
 
@@ -50,6 +52,32 @@ def test_ctrl_c_says_how_to_resume() -> None:
         "demo 0/2 parts",
         "Stopped. What is finished is kept: run the same command again to resume.",
     ]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_inside_a_finaliser_is_not_lost() -> None:
+    class Pressed:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(typer.Exit) as ended, job("Kept.") as progress:
+        progress(Progress("upscale", 0, 2, "tiles"))
+        Pressed()  # Python drops the exception
+        progress(Progress("upscale", 1, 2, "tiles"))
+        raise AssertionError("went on")
+    assert ended.value.exit_code == 130
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_ignored_ctrl_c_stays_ignored() -> None:
+    """As a shell starts what runs in its background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with job("Kept.") as progress:
+            signal.raise_signal(signal.SIGINT)
+            progress(Progress("upscale", 1, 2, "tiles"))
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

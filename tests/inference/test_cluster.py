@@ -147,14 +147,21 @@ class _Client:
         self.cancelled += len(futures)
 
 
+_LOST = "went with its worker, and is made again"
+
+
 class _Future:
     def __init__(self, client: _Client, answer: Any) -> None:
         self._client, self._answer = client, answer
+        self.status = "error" if isinstance(answer, BaseException) else "finished"
 
     def add_done_callback(self, callback: Any) -> None:
         callback(self)
 
     def result(self, timeout: float) -> Any:
+        if self._answer == _LOST:
+            self._answer = {"shards": 1, "seconds": 0.1, "spent": {}}
+            raise TimeoutError
         self._client.done()
         if isinstance(self._answer, BaseException):
             raise self._answer
@@ -200,6 +207,13 @@ def test_what_a_dead_worker_had_is_done_again_one_by_one() -> None:
     assert len(lost) > 1
     assert [units for units in client.tasks[9:] if len(units) == 1 and units[0] in lost] == [[unit] for unit in lost]
     assert events[-1].done == 60
+
+
+def test_an_answer_that_went_with_its_worker_is_waited_for() -> None:
+    client, upscaling, events = _Client([_LOST] * 8), _Upscaling(8), list[Progress]()
+    job(client, upscaling, events).run()
+    assert client.tasks == [[tuple(unit)] for unit in upscaling.all], "none was sent twice"
+    assert events[-1].done == 8
 
 
 def test_a_shard_that_always_fails_ends_it() -> None:

@@ -311,9 +311,10 @@ def test_ctrl_c_stops_and_leaves_nothing_broken(tmp_path: Path, config: UpscaleC
     command = ["upscale", str(stack), "--model", str(config.model), "--out", str(tmp_path / "out.zarr")]
     for setting in ("tile=16", "shard=1", "device=cpu"):
         command += ["--set", setting]
-    # Slow enough to be caught in the middle.
+    # Slow enough to be caught in the middle; and what a shell starts in its background ignores Ctrl-C.
     code = (
-        "import sys, time; from superres.cli import main; from superres.inference.predictor import Predictor\n"
+        "import signal, sys, time; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from superres.cli import main; from superres.inference.predictor import Predictor\n"
         "predict = Predictor.predict_inner\n"
         "Predictor.predict_inner = lambda *a, **k: (time.sleep(0.2), predict(*a, **k))[1]\n"
         "main()"

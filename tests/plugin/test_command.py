@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from superres.cli import app, upscale_batch
-from superres.config import UpscaleConfig
+from superres.config import CropConfig, UpscaleConfig
 from superres.plugin.command import upscale_command
 
 NAMES = st.text("abc äß'\"$;&|* []{}:#-_", min_size=1, max_size=12).filter(lambda name: name.strip() == name)
@@ -30,6 +30,7 @@ SETTINGS = st.fixed_dictionaries(
         "trust": st.booleans(),
         "overwrite": st.booleans(),
         "check_disk": st.booleans(),
+        "crop": st.dictionaries(st.sampled_from("tzyx"), st.tuples(st.integers(0, 5), st.integers(6, 9)), min_size=1),
         "watch": st.fixed_dictionaries({"idle": st.floats(0.1, 1e4)}),
     },
 )
@@ -64,8 +65,10 @@ def test_the_cli_reads_the_same_settings_from_the_line(options: dict[str, Any], 
 
 
 def test_what_is_default_is_not_written() -> None:
-    config = UpscaleConfig(model=Path("/m/em.safetensors"), trust=False, tile=128)
+    config = UpscaleConfig(
+        model=Path("/m/em.safetensors"), trust=False, tile=128, crop=CropConfig(t=(3, 4), y=(0, 512))
+    )
     assert upscale_command(Path("/d/cell 1.tif"), Path("/d/cell 1.ome.zarr"), config) == (
         "superres upscale '/d/cell 1.tif' --model /m/em.safetensors --out '/d/cell 1.ome.zarr' "
-        "--set tile=128 --trust off"
+        "--set tile=128 --trust off --crop t=3:4,y=0:512"
     )

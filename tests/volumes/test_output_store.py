@@ -391,7 +391,7 @@ def test_full_disk_keeps_what_is_done(finished: Path, tmp_path: Path, monkeypatc
     store.write(first, VOXELS[(first.t, first.c, *store.region(first))])
     block = VOXELS[(second.t, second.c, *store.region(second))]
 
-    def no_space(*_: Any) -> Iterator[None]:
+    def no_space(*_: Any, **__: Any) -> Iterator[None]:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     for place in ("superres.volumes.whole_files.os.fsync", "superres.volumes.records.write_whole"):
