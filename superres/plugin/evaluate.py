@@ -32,6 +32,7 @@ from superres.plugin.job_row import JobRow
 from superres.plugin.layer_choice import LayerChoice, is_picture
 from superres.plugin.pair_manifest import Image
 from superres.plugin.saved_layers import SavedLayers
+from superres.plugin.sources import source_of
 
 if TYPE_CHECKING:
     import napari
@@ -94,6 +95,8 @@ class EvaluateWidget(QWidget):
         result, low, truth = named.values()
         if truth is result or truth is low:
             raise InputError(f"'{truth.name}' is chosen as truth and as something else; truth is an image of its own.")
+        if result.ndim > 2 and not source_of(result).is_saved:
+            raise InputError(f"'{result.name}' is in no file yet; save it (File > Save Selected Layers) and open that.")
         found, wanted = finest(result).shape, finest(truth).shape
         if found != wanted:
             has, needs = (" x ".join(map(str, shape)) for shape in (found, wanted))
