@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from superres.plugin.docked import Docked
 from superres.plugin.grid import finest, grid_on
 from superres.plugin.layer_choice import LayerChoice, is_picture, source_of, unit_of
 from superres.plugin.point_panel import PointPanel
@@ -36,7 +37,7 @@ _BLINK = 700  # milliseconds
 _STEPS = 1000
 
 
-class CompareWidget(QWidget):
+class CompareWidget(Docked):
     """Look at an input and its result in the same place.
 
     Parameters
@@ -48,8 +49,8 @@ class CompareWidget(QWidget):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__()
         self._viewer: Any = napari_viewer
-        self.input = LayerChoice(napari_viewer, is_picture)
-        self.result = LayerChoice(napari_viewer, is_picture)
+        self.input = LayerChoice(napari_viewer, self.listening, is_picture)
+        self.result = LayerChoice(napari_viewer, self.listening, is_picture)
         self.swipe = QCheckBox("Swipe")
         self.swipe.setToolTip("Input left of the line, result right of it; drag the line in the image")
         self.position = QSlider(Qt.Orientation.Horizontal)
@@ -62,9 +63,9 @@ class CompareWidget(QWidget):
         self.align = QPushButton("Lay the result on the input")
         self.align.setToolTip("The size of a voxel is not known of these images; this lets both cover the same field")
         self.align.hide()
-        self.trust = TrustPanel(napari_viewer)
+        self.trust = TrustPanel(napari_viewer, self.listening)
         self.point = PointPanel()
-        self.profile = ProfilePanel(napari_viewer, self._sources)
+        self.profile = ProfilePanel(napari_viewer, self.listening, self._sources)
         self._line = Swipe(napari_viewer, self._dragged)
         self._timer = QTimer(self)
         self._timer.setInterval(_BLINK)
@@ -123,10 +124,10 @@ class CompareWidget(QWidget):
         self.position.valueChanged.connect(self._moved)
         self.trust.changed.connect(self._trust_changed)
         viewer = self._viewer
-        viewer.layers.events.inserted.connect(self._guess)
-        viewer.layers.events.reordered.connect(self._cut)
-        viewer.dims.events.ndisplay.connect(self._cut)
-        _grid(viewer).events.enabled.connect(self._cut)
+        self.listening.to(viewer.layers.events.inserted, self._guess)
+        self.listening.to(viewer.layers.events.reordered, self._cut)
+        self.listening.to(viewer.dims.events.ndisplay, self._cut)
+        self.listening.to(_grid(viewer).events.enabled, self._cut)
 
     # --- the two layers ----------------------------------------------------------------------------------------------
 
@@ -134,16 +135,14 @@ class CompareWidget(QWidget):
         return self.input.layer, self.result.layer, self.trust.maps
 
     def _guess(self, event: object = None) -> None:
-        """Choose the finest image as result and the coarsest as input, where nothing is chosen yet."""
+        """Choose input and result, where nothing is chosen yet: the two that belong together, or by their voxels."""
         for choice in (self.input, self.result):  # napari tells the newest listener first
             choice.follow()
-        pictures = sorted(self.result.layers, key=lambda layer: float(layer.scale[-1]))
-        if len(pictures) < 2:
-            return
-        if self.result.layer is None and self.input.layer is not pictures[0]:
-            self.result.choose(pictures[0])
-        if self.input.layer is None and self.result.layer is not pictures[-1]:
-            self.input.choose(pictures[-1])
+        low, result = likely_pair(self.result.layers)
+        if self.result.layer is None and self.input.layer is not result:
+            self.result.choose(result)
+        if self.input.layer is None and self.result.layer is not low:
+            self.input.choose(low)
 
     def _lay_on(self) -> None:
         """Let the result cover the field of the input."""
@@ -253,6 +252,32 @@ class CompareWidget(QWidget):
         yield
         if event.type == "mouse_release":
             self.point.ask(event.position, *self._sources())
+
+
+def likely_pair(pictures: Sequence[Any]) -> tuple[Any, Any]:
+    """Guess which images are an input and its result; None where there are not two.
+
+    Parameters
+    ----------
+    pictures : sequence of napari.layers.Image
+        In the order of the viewer.
+
+    Returns
+    -------
+    tuple of napari.layers.Image or None
+        The newest result and the image that it tells it was made of; else the one with the largest voxels, and the one
+        with the smallest.
+    """
+    if len(pictures) < 2:
+        return None, None
+    for result in reversed(pictures):
+        origin = result.metadata.get("superres", {}).get("predicted_from")
+        lows = [low for low in pictures if origin is not None and (source_of(low) or ("",))[0] == origin]
+        if lows:
+            alike = (low for low in lows if (source_of(low) or (0, 0))[1] == (source_of(result) or (0, 0))[1])
+            return next(alike, lows[0]), result
+    ordered = sorted(pictures, key=lambda layer: float(layer.scale[-1]))
+    return ordered[-1], ordered[0]
 
 
 def _field(layer: Any) -> Any:

@@ -21,11 +21,11 @@ from qtpy.QtWidgets import (
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
-    QWidget,
 )
 
 from superres.errors import InputError, SuperresError
 from superres.plugin import evaluate_task
+from superres.plugin.docked import Docked
 from superres.plugin.grid import finest
 from superres.plugin.job import Job
 from superres.plugin.job_row import JobRow
@@ -41,7 +41,7 @@ _COLUMNS = ("Method", "PSNR (dB)", "SSIM", "Detail down to (µm)")
 _DIGITS = (2, 3, 3)
 
 
-class EvaluateWidget(QWidget):
+class EvaluateWidget(Docked):
     """Score a result against a layer that shows how it should be.
 
     Parameters
@@ -52,7 +52,7 @@ class EvaluateWidget(QWidget):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__()
-        self.result, self.input, self.truth = (LayerChoice(napari_viewer, is_picture) for _ in range(3))
+        self.result, self.input, self.truth = (LayerChoice(napari_viewer, self.listening, is_picture) for _ in range(3))
         self.folder = QLineEdit()
         self.folder.setPlaceholderText("beside the result")
         self.browse = QPushButton("Browse…")
@@ -121,6 +121,7 @@ class EvaluateWidget(QWidget):
         self.row = JobRow(f"Evaluate {self.result.currentText()}", make, resumes=False)
         self.row.made.connect(self._follow)
         self.row.closed.connect(self.row.hide)
+        self.listening.with_job(self.row)
         self._jobs.addWidget(self.row)
         self.row.start()
 
@@ -176,7 +177,7 @@ class EvaluateWidget(QWidget):
         self.browse.clicked.connect(self._browse)
         self.run_button.clicked.connect(self.run)
         self.report_button.clicked.connect(self.open_report)
-        viewer.layers.events.inserted.connect(self._guess)
+        self.listening.to(viewer.layers.events.inserted, self._guess)
 
     def _lay_out(self) -> None:
         form = QFormLayout()

@@ -12,6 +12,7 @@ from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import QCheckBox, QGridLayout, QGroupBox, QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
 
 from superres.plugin.background import Background
+from superres.plugin.docked import Listening
 from superres.plugin.layer_choice import source_of
 from superres.plugin.trust_maps import (
     BLUE_TO_RED,
@@ -37,6 +38,8 @@ class TrustPanel(QGroupBox):
     ----------
     viewer : napari.Viewer
         Where the overlays go.
+    listening : Listening
+        Of the widget.
 
     Attributes
     ----------
@@ -46,7 +49,7 @@ class TrustPanel(QGroupBox):
 
     changed = Signal()
 
-    def __init__(self, viewer: Any) -> None:
+    def __init__(self, viewer: Any, listening: Listening) -> None:
         super().__init__("How far to believe it")
         self._viewer = viewer
         self._result: Any = None
@@ -64,7 +67,7 @@ class TrustPanel(QGroupBox):
         self._reading = Background(self)
         self._reading.found.connect(self._take)
         self._reading.failed.connect(self._complain)
-        viewer.layers.events.removed.connect(self._forget)
+        listening.to(viewer.layers.events.removed, self._forget)
         # A result that is still being written gets its maps at the end.
         self._again = QTimer(self)
         self._again.setInterval(_AGAIN)
@@ -87,15 +90,14 @@ class TrustPanel(QGroupBox):
             return
         self.clear()
         self._result, self.maps = result, TrustMaps()
-        source = source_of(result)
-        self.note.setText("" if result is None else _NOTHING if source is None else "Looking for trust maps ...")
-        self._enable()
         self._reading.forget()
-        if source is None:
+        if result is None:
             self._again.stop()
         else:
             self._again.start()
-            self._look()
+        self.note.setText("" if result is None else _why_none(result))
+        self._enable()
+        self._look()
 
     def clear(self) -> None:
         """Take the overlays out of the viewer."""
@@ -111,7 +113,7 @@ class TrustPanel(QGroupBox):
     def _look(self) -> None:
         """Look for maps, in a thread."""
         result, source = self._result, source_of(self._result)
-        if source is None:
+        if source is None:  # no file, or a result that is not finished
             return
         path, channel = source
         ndim = result.ndim
@@ -124,7 +126,7 @@ class TrustPanel(QGroupBox):
         if not (maps.is_empty or self.maps.is_empty):  # once more after the first: intervals come after the flags
             self._again.stop()
         self.maps = maps
-        self.note.setText(_NOTHING if maps.is_empty else "")
+        self.note.setText(_why_none(result) if maps.is_empty else "")
         self._enable()
         if not maps.is_empty:
             self.changed.emit()
@@ -238,6 +240,10 @@ class _Overlay(QWidget):
     def _set_opacity(self, value: int) -> None:
         if self.layer is not None:
             self.layer.opacity = value / 100
+
+
+def _why_none(result: Any) -> str:
+    return "Trust maps come when the result is finished." if "superres_unfinished" in result.metadata else _NOTHING
 
 
 def _words(text: str) -> QLabel:
