@@ -87,12 +87,24 @@ def _finest(data: Any, told: Mapping[str, Any], kind: str) -> Any:
         raise InputError(
             f"{name}: a colour picture, grey levels expected; split it first (right click on the layer, Split RGB)"
         )
+    if _turned(told):
+        raise InputError(
+            f"{name}: turned or sheared in the viewer, which an image file cannot tell; reset its transform first "
+            "(button Transform of the layer), or save it before it is turned"
+        )
     image = data[0] if told.get("multiscale") else data
     if not 2 <= len(image.shape) <= _LONGEST:
         raise InputError(
             f"{name}: {len(image.shape)} axes, two to four expected (T, Z, Y, X); split its channels first"
         )
     return image
+
+
+def _turned(told: Mapping[str, Any]) -> bool:
+    """Whether a layer is placed by more than scale and translation."""
+    matrices = [np.asarray(told[key], float) for key in ("rotate", "affine") if told.get(key) is not None]
+    plain = all(np.allclose(matrix, np.eye(len(matrix))) for matrix in matrices if matrix.ndim == 2)
+    return not plain or bool(np.any(np.asarray(told.get("shear", 0.0), float)))
 
 
 def _check_alike(images: Sequence[Any], told: Sequence[Mapping[str, Any]]) -> None:

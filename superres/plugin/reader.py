@@ -60,7 +60,9 @@ def read(path: str | list[str]) -> list[LayerData]:
     if not isinstance(path, str):
         from superres.volumes.series import pattern_of
 
-        return _layers(path[0] if len(path) == 1 else pattern_of(path))
+        files = [_absolute(file) for file in path]
+        return _layers(files[0] if len(files) == 1 else pattern_of(files))
+    path = _absolute(path)
     try:
         return _layers(path)
     except InputError as error:
@@ -73,6 +75,16 @@ def read(path: str | list[str]) -> list[LayerData]:
     for number, one in enumerate(inside[:_MOST_IMAGES]):
         layers += _layers(one, visible=number == 0)
     return layers
+
+
+def _absolute(path: str) -> str:
+    """Name a file so that another process finds it, too."""
+    from superres.volumes.opening import is_url, split_part
+
+    address, part = split_part(path)
+    if is_url(address):
+        return path
+    return f"{Path(address).absolute()}{'' if part is None else f'::{part}'}"
 
 
 def _layers(path: str, *, visible: bool = True) -> list[LayerData]:
@@ -126,9 +138,8 @@ def _tell_of_others(path: str, inside: Sequence[str]) -> None:
     name = Path(path).name
     if len(inside) > _MOST_IMAGES:
         show_info(
-            f"{name} holds {len(inside)} images; the first {_MOST_IMAGES} are in the list of layers. Open the files of "
-            "others one by one, or in the console: viewer.open"
-            f"({inside[_MOST_IMAGES]!r}, plugin='superres')."
+            f"{name} holds {len(inside)} images; the first {_MOST_IMAGES} are in the list of layers. To see another "
+            f"one, write it into a file of its own: superres convert '{inside[_MOST_IMAGES]}' image.ome.zarr"
         )
     else:
         show_info(f"{name} holds {len(inside)} images; all are in the list of layers, the first one is shown.")

@@ -124,14 +124,14 @@ def samples(viewer: napari.Viewer, material: Material) -> None:
     viewer.open_sample("superres", "cell")
     for layer in viewer.layers:
         layer.visible = True
-    viewer.grid.enabled = True
-    viewer.scale_bar.visible = True
+    _canvas(viewer).grid.enabled = True
+    _show_scale(viewer)
 
 
 def channels(viewer: napari.Viewer, material: Material) -> None:
     """Show an image of several channels, each with its name and colour."""
     viewer.open(material.fluorescence(), plugin="superres")
-    viewer.scale_bar.visible = True
+    _show_scale(viewer)
 
 
 def stack(viewer: napari.Viewer, material: Material) -> None:
@@ -141,7 +141,7 @@ def stack(viewer: napari.Viewer, material: Material) -> None:
     axes = open_volume(material.electron()).axes
     assert axes == "ZYX"
     viewer.open(material.electron(), plugin="superres")
-    viewer.scale_bar.visible = True
+    _show_scale(viewer)
 
 
 def overview(viewer: napari.Viewer, material: Material) -> None:
@@ -224,9 +224,20 @@ def shoot(viewer: napari.Viewer, name: str, material: Material, out: Path) -> Pa
 
 def _clear(viewer: napari.Viewer) -> None:
     viewer.layers.clear()
-    viewer.grid.enabled = False
-    viewer.scale_bar.visible = False
+    _canvas(viewer).grid.enabled = False
+    _show_scale(viewer, shown=False)
     viewer.window.remove_dock_widget("all")
+
+
+def _canvas(viewer: napari.Viewer) -> Any:
+    """Return what has the grid and the overlays: before napari 0.9 the viewer itself."""
+    return getattr(viewer, "canvas", viewer)
+
+
+def _show_scale(viewer: napari.Viewer, *, shown: bool = True) -> None:
+    canvas = _canvas(viewer)
+    bar = canvas.overlays.scale_bar if hasattr(canvas, "overlays") else canvas.scale_bar
+    bar.visible = shown
 
 
 def _settle(seconds: float = 0.3) -> None:

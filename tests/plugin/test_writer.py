@@ -104,6 +104,7 @@ def test_what_cannot_be_saved_is_refused_in_words(tmp_path: Path) -> None:
         ([layer(np.zeros((30, 40, 3), np.uint8), rgb=True)], "split it first"),
         ([layer(np.zeros((1, 1, 1, 30, 40), np.uint8))], "5 axes"),
         ([layer(plane), layer(plane, scale=(2, 2))], "save them one by one"),
+        ([layer(plane, rotate=30)], "turned or sheared"),
         ([layer(plane.astype(np.int64))], "OME-TIFF knows"),
     ]
     for images, words in refused:
