@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QWidget
 
-from superres.plugin.job_row import JobRow
+if TYPE_CHECKING:
+    from superres.plugin.job_row import JobRow
 
 
 class Listening:
