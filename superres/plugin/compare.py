@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,13 +14,16 @@ from qtpy.QtWidgets import (
     QGroupBox,
     QHBoxLayout,
     QLabel,
+    QPushButton,
     QScrollArea,
     QSlider,
     QVBoxLayout,
     QWidget,
 )
 
-from superres.plugin.layer_choice import LayerChoice, is_picture, source_of
+from superres.plugin.docked import Docked
+from superres.plugin.grid import finest, grid_on
+from superres.plugin.layer_choice import LayerChoice, is_picture, source_of, unit_of
 from superres.plugin.point_panel import PointPanel
 from superres.plugin.profile_panel import ProfilePanel
 from superres.plugin.swipe import Swipe
@@ -34,7 +37,7 @@ _BLINK = 700  # milliseconds
 _STEPS = 1000
 
 
-class CompareWidget(QWidget):
+class CompareWidget(Docked):
     """Look at an input and its result in the same place.
 
     Parameters
@@ -46,8 +49,8 @@ class CompareWidget(QWidget):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__()
         self._viewer: Any = napari_viewer
-        self.input = LayerChoice(napari_viewer, is_picture)
-        self.result = LayerChoice(napari_viewer, is_picture)
+        self.input = LayerChoice(napari_viewer, self.listening, is_picture)
+        self.result = LayerChoice(napari_viewer, self.listening, is_picture)
         self.swipe = QCheckBox("Swipe")
         self.swipe.setToolTip("Input left of the line, result right of it; drag the line in the image")
         self.position = QSlider(Qt.Orientation.Horizontal)
@@ -57,9 +60,12 @@ class CompareWidget(QWidget):
         self.blink.setToolTip("Input and result in turn")
         self.note = QLabel("")
         self.note.setWordWrap(True)
-        self.trust = TrustPanel(napari_viewer)
+        self.align = QPushButton("Lay the result on the input")
+        self.align.setToolTip("The size of a voxel is not known of these images; this lets both cover the same field")
+        self.align.hide()
+        self.trust = TrustPanel(napari_viewer, self.listening)
         self.point = PointPanel()
-        self.profile = ProfilePanel(napari_viewer, self._sources)
+        self.profile = ProfilePanel(napari_viewer, self.listening, self._sources)
         self._line = Swipe(napari_viewer, self._dragged)
         self._timer = QTimer(self)
         self._timer.setInterval(_BLINK)
@@ -94,6 +100,7 @@ class CompareWidget(QWidget):
         inside.addLayout(layers)
         inside.addLayout(ways)
         inside.addWidget(self.note)
+        inside.addWidget(self.align)
         content = QWidget()
         column = QVBoxLayout(content)
         for widget in (group, self.trust, self.point, self.profile):
@@ -113,13 +120,14 @@ class CompareWidget(QWidget):
         self.result.chosen.connect(self._choose)
         self.swipe.toggled.connect(self._swiped)
         self.blink.toggled.connect(self._blinked)
+        self.align.clicked.connect(self._lay_on)
         self.position.valueChanged.connect(self._moved)
         self.trust.changed.connect(self._trust_changed)
         viewer = self._viewer
-        viewer.layers.events.inserted.connect(self._guess)
-        viewer.layers.events.reordered.connect(self._cut)
-        viewer.dims.events.ndisplay.connect(self._cut)
-        _grid(viewer).events.enabled.connect(self._cut)
+        self.listening.to(viewer.layers.events.inserted, self._guess)
+        self.listening.to(viewer.layers.events.reordered, self._cut)
+        self.listening.to(viewer.dims.events.ndisplay, self._cut)
+        self.listening.to(_grid(viewer).events.enabled, self._cut)
 
     # --- the two layers ----------------------------------------------------------------------------------------------
 
@@ -127,16 +135,31 @@ class CompareWidget(QWidget):
         return self.input.layer, self.result.layer, self.trust.maps
 
     def _guess(self, event: object = None) -> None:
-        """Choose the finest image as result and the coarsest as input, where nothing is chosen yet."""
+        """Choose input and result, where nothing is chosen yet: the two that belong together, or by their voxels."""
         for choice in (self.input, self.result):  # napari tells the newest listener first
             choice.follow()
-        pictures = sorted(self.result.layers, key=lambda layer: float(layer.scale[-1]))
-        if len(pictures) < 2:
-            return
-        if self.result.layer is None and self.input.layer is not pictures[0]:
-            self.result.choose(pictures[0])
-        if self.input.layer is None and self.result.layer is not pictures[-1]:
-            self.input.choose(pictures[-1])
+        low, result = likely_pair(self.result.layers)
+        if self.result.layer is None and self.input.layer is not result:
+            self.result.choose(result)
+        if self.input.layer is None and self.result.layer is not low:
+            self.input.choose(low)
+
+    def _lay_on(self) -> None:
+        """Let the result cover the field of the input."""
+        low, result = self.input.layer, self.result.layer
+        for name, value in grid_on(low, finest(result).shape).items():
+            setattr(result, name, value)
+        for overlay in self.trust.layers:
+            for name, value in grid_on(result, finest(overlay).shape).items():
+                setattr(overlay, name, value)
+        self._cut()
+
+    def _is_apart(self) -> bool:
+        """Whether two images of unknown voxel size cover different fields, as they do when they are opened."""
+        low, result = self.input.layer, self.result.layer
+        if low is None or result is None or low.ndim != result.ndim or not unit_of(low) == unit_of(result) == "pixel":
+            return False
+        return not np.allclose(_field(low), _field(result), atol=float(np.min(result.scale)) / 2)
 
     def _choose(self) -> None:
         self.trust.follow(self.result.layer)
@@ -187,6 +210,7 @@ class CompareWidget(QWidget):
             reason = self._why_not_here()
         self.note.setText(reason)
         self.note.setVisible(bool(reason))
+        self.align.setVisible(self._is_apart())
         if not is_wanted or reason:
             self._line.stop()
             return
@@ -228,6 +252,38 @@ class CompareWidget(QWidget):
         yield
         if event.type == "mouse_release":
             self.point.ask(event.position, *self._sources())
+
+
+def likely_pair(pictures: Sequence[Any]) -> tuple[Any, Any]:
+    """Guess which images are an input and its result; None where there are not two.
+
+    Parameters
+    ----------
+    pictures : sequence of napari.layers.Image
+        In the order of the viewer.
+
+    Returns
+    -------
+    tuple of napari.layers.Image or None
+        The newest result and the image that it tells it was made of; else the one with the largest voxels, and the one
+        with the smallest.
+    """
+    if len(pictures) < 2:
+        return None, None
+    for result in reversed(pictures):
+        origin = result.metadata.get("superres", {}).get("predicted_from")
+        lows = [low for low in pictures if origin is not None and (source_of(low) or ("",))[0] == origin]
+        if lows:
+            alike = (low for low in lows if (source_of(low) or (0, 0))[1] == (source_of(result) or (0, 0))[1])
+            return next(alike, lows[0]), result
+    ordered = sorted(pictures, key=lambda layer: float(layer.scale[-1]))
+    return ordered[-1], ordered[0]
+
+
+def _field(layer: Any) -> Any:
+    """Return where the outer edges of a layer lie in the plane."""
+    half = np.asarray(layer.scale[-2:]) / 2
+    return np.asarray(layer.extent.world)[:, -2:] + np.stack([-half, half])
 
 
 def _grid(viewer: Any) -> Any:

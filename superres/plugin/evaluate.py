@@ -21,17 +21,18 @@ from qtpy.QtWidgets import (
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
-    QWidget,
 )
 
 from superres.errors import InputError, SuperresError
 from superres.plugin import evaluate_task
+from superres.plugin.docked import Docked
 from superres.plugin.grid import finest
 from superres.plugin.job import Job
 from superres.plugin.job_row import JobRow
 from superres.plugin.layer_choice import LayerChoice, is_picture
 from superres.plugin.pair_manifest import Image
 from superres.plugin.saved_layers import SavedLayers
+from superres.plugin.sources import source_of
 
 if TYPE_CHECKING:
     import napari
@@ -40,7 +41,7 @@ _COLUMNS = ("Method", "PSNR (dB)", "SSIM", "Detail down to (µm)")
 _DIGITS = (2, 3, 3)
 
 
-class EvaluateWidget(QWidget):
+class EvaluateWidget(Docked):
     """Score a result against a layer that shows how it should be.
 
     Parameters
@@ -51,7 +52,7 @@ class EvaluateWidget(QWidget):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__()
-        self.result, self.input, self.truth = (LayerChoice(napari_viewer, is_picture) for _ in range(3))
+        self.result, self.input, self.truth = (LayerChoice(napari_viewer, self.listening, is_picture) for _ in range(3))
         self.folder = QLineEdit()
         self.folder.setPlaceholderText("beside the result")
         self.browse = QPushButton("Browse…")
@@ -94,6 +95,8 @@ class EvaluateWidget(QWidget):
         result, low, truth = named.values()
         if truth is result or truth is low:
             raise InputError(f"'{truth.name}' is chosen as truth and as something else; truth is an image of its own.")
+        if result.ndim > 2 and not source_of(result).is_saved:
+            raise InputError(f"'{result.name}' is in no file yet; save it (File > Save Selected Layers) and open that.")
         found, wanted = finest(result).shape, finest(truth).shape
         if found != wanted:
             has, needs = (" x ".join(map(str, shape)) for shape in (found, wanted))
@@ -118,6 +121,7 @@ class EvaluateWidget(QWidget):
         self.row = JobRow(f"Evaluate {self.result.currentText()}", make, resumes=False)
         self.row.made.connect(self._follow)
         self.row.closed.connect(self.row.hide)
+        self.listening.with_job(self.row)
         self._jobs.addWidget(self.row)
         self.row.start()
 
@@ -173,7 +177,7 @@ class EvaluateWidget(QWidget):
         self.browse.clicked.connect(self._browse)
         self.run_button.clicked.connect(self.run)
         self.report_button.clicked.connect(self.open_report)
-        viewer.layers.events.inserted.connect(self._guess)
+        self.listening.to(viewer.layers.events.inserted, self._guess)
 
     def _lay_out(self) -> None:
         form = QFormLayout()

@@ -8,6 +8,8 @@ from typing import Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox
 
+from superres.plugin.docked import Listening
+
 
 class LayerChoice(QComboBox):
     """Lists layers of a viewer by name.
@@ -16,6 +18,8 @@ class LayerChoice(QComboBox):
     ----------
     viewer : napari.Viewer
         Whose layers.
+    listening : Listening
+        Of the widget that the box is in.
     accepts : callable
         Says whether a layer is listed.
     empty : str
@@ -29,7 +33,9 @@ class LayerChoice(QComboBox):
 
     chosen = Signal()
 
-    def __init__(self, viewer: Any, accepts: Callable[[Any], bool], empty: str = "(no layer)") -> None:
+    def __init__(
+        self, viewer: Any, listening: Listening, accepts: Callable[[Any], bool], empty: str = "(no layer)"
+    ) -> None:
         super().__init__()
         self._viewer, self._accepts, self._empty = viewer, accepts, empty
         self._layers: list[Any] = [None]
@@ -38,7 +44,7 @@ class LayerChoice(QComboBox):
         self.setMinimumContentsLength(12)
         self.currentIndexChanged.connect(self._changed)
         for event in ("inserted", "removed", "reordered"):
-            getattr(viewer.layers.events, event).connect(self.follow)
+            listening.to(getattr(viewer.layers.events, event), self.follow)
         self.follow()
 
     @property

@@ -13,6 +13,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QGroupBox, QLabel, QPushButton, QVBoxLayout
 
 from superres.plugin.background import Background
+from superres.plugin.docked import Listening
 from superres.plugin.grid import along, finest
 from superres.plugin.layer_choice import unit_of
 from superres.plugin.profile_plot import Curve, ProfilePlot
@@ -46,11 +47,13 @@ class ProfilePanel(QGroupBox):
     ----------
     viewer : napari.Viewer
         Where the line is drawn.
+    listening : Listening
+        Of the widget.
     sources : callable
         Returns input, result and the maps of the result.
     """
 
-    def __init__(self, viewer: Any, sources: Sources) -> None:
+    def __init__(self, viewer: Any, listening: Listening, sources: Sources) -> None:
         super().__init__("Along a line")
         self._viewer, self._sources = viewer, sources
         self._line: Any = None
@@ -72,8 +75,8 @@ class ProfilePanel(QGroupBox):
         self._reading = Background(self)
         self._reading.found.connect(self._show)
         self._reading.failed.connect(self._say)
-        viewer.dims.events.point.connect(self.follow)
-        viewer.layers.events.removed.connect(self._removed)
+        listening.to(viewer.dims.events.point, self.follow)
+        listening.to(viewer.layers.events.removed, self._removed)
 
     @property
     def is_reading(self) -> bool:

@@ -26,6 +26,7 @@ from qtpy.QtWidgets import (
 
 from superres.errors import InputError, SuperresError
 from superres.plugin import recipe_task, train_task
+from superres.plugin.docked import Docked
 from superres.plugin.job import Job
 from superres.plugin.job_row import JobRow, duration
 from superres.plugin.model_row import ModelRow
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 _LENGTHS = {"as the images are worth": "", "10 minutes": "10min", "1 hour": "1h", "a night (8 hours)": "8h"}
 
 
-class TrainWidget(QWidget):
+class TrainWidget(Docked):
     """Make a model of one's own images.
 
     Parameters
@@ -53,7 +54,7 @@ class TrainWidget(QWidget):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__()
-        self.choice = TrainChoice(napari_viewer)
+        self.choice = TrainChoice(napari_viewer, self.listening)
         self.folder = QLineEdit(str(_new_folder()))
         self.browse = QPushButton("Browse…")
         self.length = QComboBox()
@@ -218,6 +219,7 @@ class TrainWidget(QWidget):
         row.made.connect(follow)
         row.closed.connect(row.hide)
         self.row = row
+        self.listening.with_job(row)
         self._jobs.addWidget(row)
         row.start()
 

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from superres.errors import InputError
+from superres.plugin.docked import Listening
 from superres.plugin.layer_choice import LayerChoice, is_picture
 
 FOLDER, LAYERS, PAIR = "Sharp images in a folder", "Sharp image layers", "A recording and its sharp image"
@@ -33,6 +34,8 @@ class TrainChoice(QWidget):
     ----------
     viewer : napari.Viewer
         Whose layers.
+    listening : Listening
+        Of the widget.
 
     Attributes
     ----------
@@ -42,7 +45,7 @@ class TrainChoice(QWidget):
 
     changed = Signal()
 
-    def __init__(self, viewer: Any) -> None:
+    def __init__(self, viewer: Any, listening: Listening) -> None:
         super().__init__()
         self._viewer = viewer
         self.kind = QComboBox()
@@ -52,7 +55,7 @@ class TrainChoice(QWidget):
         self.browse = QPushButton("Browse…")
         self.layers = QListWidget()
         self.layers.setMaximumHeight(90)
-        self.low, self.high = LayerChoice(viewer, is_picture), LayerChoice(viewer, is_picture)
+        self.low, self.high = LayerChoice(viewer, listening, is_picture), LayerChoice(viewer, listening, is_picture)
         self.factor = QSpinBox()
         self.factor.setRange(2, 8)
         self.factor.setValue(4)
@@ -60,14 +63,14 @@ class TrainChoice(QWidget):
         self.factor_z.setRange(1, 8)
         self.degradation = QComboBox()
         self.degradation.addItems([BY_IMAGES, BY_LAYER])
-        self.recording = LayerChoice(viewer, is_picture)
+        self.recording = LayerChoice(viewer, listening, is_picture)
         self._lay_out()
         self.browse.clicked.connect(self._browse)
         self.kind.currentTextChanged.connect(self._show)
         self.degradation.currentTextChanged.connect(self._show)
         self._items: list[tuple[Any, QListWidgetItem]] = []
         for event in ("inserted", "removed", "reordered"):
-            getattr(viewer.layers.events, event).connect(self._list)
+            listening.to(getattr(viewer.layers.events, event), self._list)
         self._list()
         self._show()
 

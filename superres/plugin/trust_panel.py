@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import QCheckBox, QGridLayout, QGroupBox, QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
 
 from superres.plugin.background import Background
+from superres.plugin.docked import Listening
 from superres.plugin.layer_choice import source_of
 from superres.plugin.trust_maps import (
     BLUE_TO_RED,
@@ -26,6 +27,7 @@ from superres.plugin.trust_maps import (
 )
 
 _BAR = 160
+_AGAIN = 3000  # milliseconds
 _NOTHING = "No trust maps beside this result. They are written by an upscaling with 'trust' switched on."
 
 
@@ -36,6 +38,8 @@ class TrustPanel(QGroupBox):
     ----------
     viewer : napari.Viewer
         Where the overlays go.
+    listening : Listening
+        Of the widget.
 
     Attributes
     ----------
@@ -45,7 +49,7 @@ class TrustPanel(QGroupBox):
 
     changed = Signal()
 
-    def __init__(self, viewer: Any) -> None:
+    def __init__(self, viewer: Any, listening: Listening) -> None:
         super().__init__("How far to believe it")
         self._viewer = viewer
         self._result: Any = None
@@ -63,7 +67,11 @@ class TrustPanel(QGroupBox):
         self._reading = Background(self)
         self._reading.found.connect(self._take)
         self._reading.failed.connect(self._complain)
-        viewer.layers.events.removed.connect(self._forget)
+        listening.to(viewer.layers.events.removed, self._forget)
+        # A result that is still being written gets its maps at the end.
+        self._again = QTimer(self)
+        self._again.setInterval(_AGAIN)
+        self._again.timeout.connect(self._look)
         self._enable()
 
     @property
@@ -82,14 +90,14 @@ class TrustPanel(QGroupBox):
             return
         self.clear()
         self._result, self.maps = result, TrustMaps()
-        source = source_of(result)
-        self.note.setText("" if result is None else _NOTHING if source is None else "Looking for trust maps ...")
-        self._enable()
         self._reading.forget()
-        if source is not None:
-            path, channel = source
-            ndim = result.ndim
-            self._reading.ask(lambda: (result, open_maps(Path(path), channel, ndim)))
+        if result is None:
+            self._again.stop()
+        else:
+            self._again.start()
+        self.note.setText("" if result is None else _why_none(result))
+        self._enable()
+        self._look()
 
     def clear(self) -> None:
         """Take the overlays out of the viewer."""
@@ -102,17 +110,31 @@ class TrustPanel(QGroupBox):
     def _overlays(self) -> tuple[_Overlay, ...]:
         return (self.interval, self.z, self.flags)
 
+    def _look(self) -> None:
+        """Look for maps, in a thread."""
+        result, source = self._result, source_of(self._result)
+        if source is None:  # no file, or a result that is not finished
+            return
+        path, channel = source
+        ndim = result.ndim
+        self._reading.ask(lambda: (result, open_maps(Path(path), channel, ndim)))
+
     def _take(self, found: tuple[Any, TrustMaps]) -> None:
         result, maps = found
         if result is not self._result:
             return
+        if not (maps.is_empty or self.maps.is_empty):  # once more after the first: intervals come after the flags
+            self._again.stop()
         self.maps = maps
-        self.note.setText(_NOTHING if maps.is_empty else "")
+        self.note.setText(_why_none(result) if maps.is_empty else "")
         self._enable()
-        self.changed.emit()
+        if not maps.is_empty:
+            self.changed.emit()
 
     def _complain(self, reason: str) -> None:
+        self._again.stop()
         self.note.setText(reason)
+        self.note.show()
 
     def _enable(self) -> None:
         maps = self.maps
@@ -218,6 +240,10 @@ class _Overlay(QWidget):
     def _set_opacity(self, value: int) -> None:
         if self.layer is not None:
             self.layer.opacity = value / 100
+
+
+def _why_none(result: Any) -> str:
+    return "Trust maps come when the result is finished." if "superres_unfinished" in result.metadata else _NOTHING
 
 
 def _words(text: str) -> QLabel:

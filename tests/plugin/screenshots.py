@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from superres.modelfile import ModelHeader, read_model_header, save_model_file
+
 if TYPE_CHECKING:
     import napari
 
@@ -35,10 +37,40 @@ class Material:
         Where a scene may write; emptied afterwards.
     data : Path or None
         The root of real images (see the inventory there); images of scikit-image if None.
+    model : Path or None
+        What the real images are upscaled with; None for interpolation.
     """
 
     folder: Path
     data: Path | None = None
+    model: Path | None = None
+
+    def upscaled(self) -> tuple[Path, Path, Path]:
+        """Return a recording, its result and truth; of the real images with a model, else by interpolation."""
+        from superres.config import UpscaleConfig
+        from superres.inference import upscale
+        from superres.volumes import open_volume
+        from superres.volumes.hyperstack import save_hyperstack
+
+        if self.data is None:
+            from skimage import data
+
+            truth, size = data.cell()[:320, 100:500], 0.25
+        else:
+            path = self.data / "em-sem-myelin" / "sem_myelin_2_0.13um_8bit.tif"
+            truth, size = open_volume(path).read(t=0, c=0, z=slice(0, 1), y=slice(0, 744), x=slice(0, 1152))[0], 0.13
+        model = _interpolation(self.folder / "none.safetensors") if self.model is None else self.model
+        fy, fx = read_model_header(model).factor[1:]
+        y, x = (n // f for n, f in zip(truth.shape, (fy, fx), strict=True))
+        low = truth[: y * fy, : x * fx].reshape(y, fy, x, fx).mean((1, 3))
+        low = np.clip(low + np.random.default_rng(0).normal(size=low.shape) * 4, 0, 255)
+        files = [self.folder / name for name in ("fast.tif", "sharp.ome.zarr", "truth.tif")]
+        save_hyperstack(
+            files[0], low.round().astype(np.uint8)[None, None, None], voxel_size=(None, size * fy, size * fx)
+        )
+        save_hyperstack(files[2], truth[None, None, None, : y * fy, : x * fx], voxel_size=(None, size, size))
+        upscale(files[0], files[1], UpscaleConfig(model=model, overwrite=True))
+        return files[0], files[1], files[2]
 
     def fluorescence(self) -> Path:
         """Return a fluorescence image with channels and voxel size."""
@@ -119,7 +151,61 @@ def overview(viewer: napari.Viewer, material: Material) -> None:
     _until(lambda: made.wait(0))
 
 
+def compare(viewer: napari.Viewer, material: Material) -> None:
+    """Swipe between an input and its result, with the deviations from the input and a profile."""
+    from superres.plugin.compare import CompareWidget
+
+    low, result, _ = material.upscaled()
+    for path in (low, result):
+        viewer.open(str(path), plugin="superres")
+    widget = CompareWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Compare", area="right")
+    _until(lambda: not widget.trust.maps.is_empty)
+    viewer.reset_view()
+    widget.swipe.click()
+    widget.trust.z.box.click()
+    shown = widget.result.layer
+    height, width = shown.extent.world[1]
+    widget.point.ask((0.52 * height, 0.61 * width), *widget._sources())
+    widget.profile.draw()
+    ends = np.array([[0.55, 0.6], [0.7, 0.8]]) * (height, width)
+    widget.profile._line.add([ends], shape_type="line")
+    widget.profile._drawn()
+    _until(lambda: bool(widget.profile.plot.curves) and widget.point.point is not None)
+
+
+def evaluate(viewer: napari.Viewer, material: Material) -> None:
+    """Score a result against truth; of real images, as it takes a while."""
+    from superres.plugin.evaluate import EvaluateWidget
+
+    widget = EvaluateWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Evaluate", area="right")
+    for path in material.upscaled():
+        viewer.open(str(path), plugin="superres")
+    assert None not in (widget.result.layer, widget.input.layer, widget.truth.layer)
+    if material.data is not None:
+        widget.run_button.click()
+        _until(lambda: widget.report is not None, 600)
+
+
+def train(viewer: napari.Viewer, material: Material) -> None:
+    """Train on sharp images; of real ones, as it takes a while."""
+    from superres.plugin.train import TrainWidget
+
+    viewer.open(str(material.electron()), plugin="superres")
+    widget = TrainWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Train", area="right")
+    widget.folder.setText(str(material.folder / "model"))
+    if material.data is not None:
+        widget.choice.folder.setText(str(material.data / "em-flyem" / "train"))
+        widget.settings.setText("steps=2000 model.preset=XS patch.batch=2 sample_every=40 validate_every=40")
+        widget.train_button.click()
+        _until(lambda: len(widget.watch.losses) > 8, 600)
+        widget.row.cancel()
+
+
 SCENES: dict[str, Scene] = {"samples": samples, "channels": channels, "stack": stack, "overview": overview}
+SCENES |= {"compare": compare, "evaluate": evaluate, "train": train}
 """What each picture is called, and who sets it up."""
 
 
@@ -160,10 +246,36 @@ def _settle(seconds: float = 0.3) -> None:
     _until(lambda: time.monotonic() > end)
 
 
-def _until(done: Callable[[], bool]) -> None:
+def _interpolation(path: Path) -> Path:
+    """Write a model that interpolates: its net adds nothing."""
+    import torch
+
+    from superres.nets import Architecture, UNet
+
+    kind = Architecture(
+        (1, 4, 4), channels=1, widths=(8, 12, 16), blocks=1, middle_blocks=1, interval=True, consistency_sigma=1.0
+    )
+    net = UNet(kind)
+    for parameter in net.parameters():
+        torch.nn.init.zeros_(parameter)
+    header = ModelHeader(
+        name="interpolation",
+        architecture=kind.to_json(),
+        factor=(1, 4, 4),
+        channels=1,
+        receptive_radius=kind.receptive_radii,
+        stride=kind.strides,
+        intensity={"percentiles": [0.5, 99.9], "average": 4},
+        degradation=({"downsample": "binning"}, {"read_noise": {"sd": [0.02, 0.02]}}),
+    )
+    save_model_file(path, header, {name: value.numpy() for name, value in net.state_dict().items()})
+    return path
+
+
+def _until(done: Callable[[], bool], seconds: float = _WAIT) -> None:
     from qtpy.QtWidgets import QApplication
 
-    end = time.monotonic() + _WAIT
+    end = time.monotonic() + seconds
     while not done() and time.monotonic() < end:
         QApplication.processEvents()
         time.sleep(0.01)
@@ -187,6 +299,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("scenes", nargs="*", help=", ".join(SCENES))
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--model", type=Path, help="what the real images are upscaled with")
     given: Any = parser.parse_args()
     _manifest()
     import napari
@@ -194,7 +307,7 @@ def main() -> None:
     viewer = napari.Viewer(show_welcome_screen=False)
     with tempfile.TemporaryDirectory() as folder:
         for name in given.scenes or SCENES:
-            shoot(viewer, name, Material(Path(folder), given.data), given.out)
+            shoot(viewer, name, Material(Path(folder), given.data, given.model), given.out)
     viewer.close()
 
 

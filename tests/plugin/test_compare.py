@@ -19,7 +19,7 @@ from superres.inference import consistency, interval, trust, upscale
 from superres.modelfile import ModelHeader, save_model_file
 from superres.nets import Architecture, UNet
 from superres.plugin import trust_maps
-from superres.plugin.compare import CompareWidget
+from superres.plugin.compare import CompareWidget, likely_pair
 from superres.plugin.point_panel import Point, texts
 from superres.plugin.trust_maps import open_maps
 from superres.volumes import open_volume
@@ -60,11 +60,7 @@ def upscaled(tmp_path: Path, make_stack: Callable[..., Path]) -> tuple[Path, Pat
 
 
 def show(viewer: Any, path: Path) -> list[Any]:
-    layers = list(viewer.open(str(path), plugin="superres"))
-    volume = open_volume(path)
-    for layer in layers:  # until the reader does
-        layer.scale, layer.translate, layer.units = volume.voxel_size[1:], volume.translation[1:], ("um", "um")
-    return layers
+    return list(viewer.open(str(path), plugin="superres"))
 
 
 def test_constants_are_those_of_the_stores() -> None:
@@ -169,6 +165,7 @@ def test_swipe_shows_the_input_left_and_the_result_right(compare: CompareWidget,
     viewer = screen.viewer
     low, result = compare.input.layer, compare.result.layer
     low.colormap, result.colormap = "green", "magenta"
+    low.blending = result.blending = "translucent"
     result.visible = False
     seen_low = screen.see()
     low.visible, result.visible = False, True
@@ -197,6 +194,16 @@ def test_swipe_shows_the_input_left_and_the_result_right(compare: CompareWidget,
     assert "3-D" in compare.note.text()
     viewer.dims.ndisplay = 2
     assert compare.note.isHidden()
+    compare.blink.click()
+
+    # Two images of unknown voxel size lie apart when they are opened.
+    for layer in (low, result):
+        layer.units, layer.scale, layer.translate = ("pixel",) * 2, (1, 1), (0, 0)
+    compare.swipe.click()
+    assert compare.align.isVisibleTo(compare)
+    compare.align.click()
+    np.testing.assert_allclose(edges(result), edges(low))
+    assert not compare.align.isVisibleTo(compare)
 
 
 @pytest.mark.napari
@@ -250,3 +257,24 @@ def test_trust_a_click_and_a_line(compare: CompareWidget, screen: Screen) -> Non
     assert trusted.layers == []
     screen.press(screen.place_of(low, (20, 20)))
     qtbot.waitUntil(lambda: compare.point.fields["Result"].text() == "outside of the image", timeout=10_000)
+
+    viewer.window.remove_dock_widget(compare)
+    assert compare._clicked not in viewer.mouse_drag_callbacks
+    before = compare.input.layers
+    viewer.layers.clear()
+    viewer.add_image(np.zeros((4, 4)))
+    assert compare.input.layers == before  # it listens no more
+
+
+def test_the_input_that_a_result_was_made_of_is_chosen() -> None:
+    from napari.layers import Image
+
+    def layer(name: str, scale: float, **told: Any) -> Any:
+        return Image(np.zeros((4, 4)), name=name, scale=(scale, scale), metadata={"superres": told} if told else {})
+
+    other = layer("other", 0.01)
+    inputs = [layer(f"low {c}", 0.4, path="low.tif", channel=c) for c in (0, 1)]
+    results = [layer(f"sharp {c}", 0.1, path="out.zarr", channel=c, predicted_from="low.tif") for c in (0, 1)]
+    assert likely_pair([other, *inputs, *results]) == (inputs[1], results[1])
+    assert likely_pair([*inputs[:1], other]) == (inputs[0], other)
+    assert likely_pair([other]) == (None, None)
