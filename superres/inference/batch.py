@@ -184,7 +184,7 @@ class Batch:
             numbers = list(group)
             if lanes > 1 and len(numbers) > 1:
                 jobs = [functools.partial(self.do, todo[number]) for number in numbers]
-                run_side_by_side(jobs, lanes, self._load(), bar.side_by_side(numbers))
+                run_side_by_side(jobs, min(lanes, len(jobs)), self._load(), bar.side_by_side(numbers))
                 continue
             for number in numbers:
                 self.do(todo[number], bar.begin(number))
