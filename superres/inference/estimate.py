@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from superres.config import UpscaleConfig
 from superres.errors import InputError, ModelFileError, OutputWriteError
+from superres.inference.descent import descending
 from superres.inference.guarded import noise_windows
 from superres.inference.interval import SIDES, interval_path, width_dtype
 from superres.inference.plan import TilePlan, largest_divisor
@@ -104,7 +105,7 @@ def outlook(volume: Volume, predictor: Predictor, config: UpscaleConfig) -> Outl
             "--set channels=[0]"
         )
     predictor.require_channels(len(channels), str(volume.source))
-    plan = predictor.plan(volume.shape[2:], tile=config.tile, shard=config.shard)
+    plan = descending(predictor, predictor.plan(volume.shape[2:], tile=config.tile, shard=config.shard))
     voxel_size, translation = upscaled_grid(volume.voxel_size, volume.translation, plan.factor)
     predicted = 1 if predictor.header.context.get("axis") == "c" else len(channels)
     image = StoreLayout(
