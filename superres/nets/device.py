@@ -25,6 +25,8 @@ R = TypeVar("R")
 # Options of glibc's mallopt(3), and what they come to by themselves in a process that frees large blocks.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _USUAL = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 64 << 20}
+# How often a process is looked at until it is known how much it usually holds, and by how many bytes that may grow.
+_FIRST_LOOKS, _HOLES = 3, 48 << 20
 
 
 def place(net: NetT, device: torch.device) -> NetT:
@@ -143,21 +145,57 @@ def _own_cores(process: int, threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix=f"superres-core-{process}", initializer=alone)
 
 
+class Heap:
+    """What a process holds, freed or not, while a net runs; see `heap_kept`.
+
+    Parameters
+    ----------
+    libc : CDLL or None
+        That of glibc; None where nothing is done.
+    """
+
+    def __init__(self, libc: ctypes.CDLL | None) -> None:
+        self._libc = libc
+        self._looks, self._usual = 0, 0
+
+    def settle(self) -> None:
+        """Give freed memory back where more of it has gathered than in the beginning; to be called now and then.
+
+        Blocks of many sizes leave holes between them, which grow with the hours.
+        """
+        if self._libc is None:
+            return
+        resident = _resident()
+        self._looks += 1
+        if self._looks <= _FIRST_LOOKS:
+            self._usual = max(self._usual, resident)
+        elif resident > self._usual + _HOLES:
+            self._libc.malloc_trim(0)
+
+
+def _resident() -> int:
+    """Return the bytes of this process that are in the memory; 0 where that cannot be found out."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
+
+
 @contextmanager
-def heap_kept(device: torch.device) -> Iterator[None]:
+def heap_kept(device: torch.device) -> Iterator[Heap]:
     """Keep freed memory for the next layer while a net runs on the CPU; give it back to the system at the end.
 
     glibc maps every block above 32 MB anew, and the system fills it with zeros page by page: a fifth to a third of the
     time of a net whose layers are larger than that. On other systems, and for other devices, this does nothing.
     """
     if device.type != "cpu" or platform.libc_ver()[0] != "glibc":
-        yield
+        yield Heap(None)
         return
     libc = ctypes.CDLL(None)
     libc.mallopt(_MMAP_MAX, 0)
     libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
     try:
-        yield
+        yield Heap(libc)
     finally:
         for option, value in _USUAL.items():
             libc.mallopt(option, value)
