@@ -194,7 +194,7 @@ def damped(pred: NDArray[np.float32], plain: Callable[[], NDArray[np.float32]], 
     own, (fy, fx) = torch.from_numpy(pred), [n // (w - 2) for n, w in zip(pred.shape, weight.shape, strict=True)]
     less = own - torch.from_numpy(plain())
     # Column by column of a voxel's sub-voxels, so that the weights of all are never there at once.
-    columns = less.unflatten(1, (-1, fx))
+    columns = less.view(len(less), -1, fx)
     for phase, share in enumerate(_phases(_finer(weight, 0, fy), 1, fx)):
         columns[..., phase] *= 1 - share
     kept: NDArray[np.float32] = torch.sub(own, less, out=less).numpy()

@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,8 +26,8 @@ R = TypeVar("R")
 # Options of glibc's mallopt(3), and what they come to by themselves in a process that frees large blocks.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _USUAL = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 64 << 20}
-# How often a process is looked at until it is known how much it usually holds, and by how many bytes that may grow.
-_FIRST_LOOKS, _HOLES = 3, 48 << 20
+# How long freed memory is kept; to take it again costs a tenth of a second.
+_KEPT_SECONDS = 10.0
 
 
 def place(net: NetT, device: torch.device) -> NetT:
@@ -146,7 +147,7 @@ def _own_cores(process: int, threads: int) -> ThreadPoolExecutor:
 
 
 class Heap:
-    """What a process holds, freed or not, while a net runs; see `heap_kept`.
+    """Where a process keeps freed memory while a net runs; see `heap_kept`.
 
     Parameters
     ----------
@@ -156,29 +157,16 @@ class Heap:
 
     def __init__(self, libc: ctypes.CDLL | None) -> None:
         self._libc = libc
-        self._looks, self._usual = 0, 0
+        self._next = time.monotonic() + _KEPT_SECONDS
 
     def settle(self) -> None:
-        """Give freed memory back where more of it has gathered than in the beginning; to be called now and then.
+        """Give freed memory back, where that was not done lately; to be called now and then.
 
-        Blocks of many sizes leave holes between them, which grow with the hours.
+        Blocks of many sizes leave holes between them, of which there are the more the longer it goes on.
         """
-        if self._libc is None:
-            return
-        resident = _resident()
-        self._looks += 1
-        if self._looks <= _FIRST_LOOKS:
-            self._usual = max(self._usual, resident)
-        elif resident > self._usual + _HOLES:
+        if self._libc is not None and time.monotonic() >= self._next:
             self._libc.malloc_trim(0)
-
-
-def _resident() -> int:
-    """Return the bytes of this process that are in the memory; 0 where that cannot be found out."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError):
-        return 0
+            self._next = time.monotonic() + _KEPT_SECONDS
 
 
 @contextmanager
