@@ -22,6 +22,7 @@ from superres.inference.consistency import BORDER, SUSPICIOUS
 from superres.inference.guard import Evidence
 from superres.inference.guarded import noise_windows
 from superres.inference.interval import IntervalSummary, IntervalWriter, fingerprint, open_beside
+from superres.inference.mapped import mapped_zeros
 from superres.inference.plan import Region, TilePlan, largest_divisor
 from superres.inference.tallies import Tallies
 from superres.inference.unit import Channel
@@ -178,7 +179,7 @@ class Maps:
         self.weight = np.full(shape, np.nan, np.float32)
         self.flags = np.zeros(shape, np.uint8)
         fine = [part.stop - part.start for part in region]
-        self.widths = None if widths is None else np.zeros((2, *fine), widths)
+        self.widths = None if widths is None else mapped_zeros((2, *fine), widths)
         self.counts = Counts()
 
     def add(
