@@ -292,12 +292,12 @@ def test_another_input_is_told(sent: tuple[Upscaling, dict[str, Any]], stack: Pa
 
 
 def test_a_missing_or_another_model_is_told(sent: tuple[Upscaling, dict[str, Any]], thin_models: Any) -> None:
-    from superres.inference import predictor
+    from superres.inference.loading import load_same
 
     upscaling, told = sent
     model = upscaling.predictor._path
     assert model is not None
-    predictor._load_same.cache_clear()
+    load_same.cache_clear()
     model.write_bytes(thin_models["frames"].read_bytes())
     assert "another model than where the upscaling was started" in said_by_worker(upscaling, told)
     model.unlink()

@@ -163,7 +163,7 @@ def test_killed_alone(output: Output) -> None:
     kill_again_and_again(output, lambda: [Job(output.source, output.out, output.config)], seed=0)
 
 
-def test_killed_batch_of_small_images(tmp_path: Path, thin_models: dict[str, Path]) -> None:
+def test_killed_batch_of_small_images(tmp_path: Path, thin_models: dict[str, Path], files_of: FilesOf) -> None:
     """Some are on their way at a time, and each makes its pyramid while it is in memory."""
     folder, names = tmp_path / "in", "abcde"
     folder.mkdir()
@@ -187,7 +187,7 @@ def test_killed_batch_of_small_images(tmp_path: Path, thin_models: dict[str, Pat
         assert verify_store(out / f"{name}.ome.zarr") == []
         (out / f"{name}.ome.zarr").rename(out / f"{name}.zarr")
         (out / f"{name}.trust.ome.zarr").rename(out / f"{name}.trust.zarr")
-        assert _files(out, name) == _files(tmp_path / "whole", name)
+        assert files_of(out, name) == files_of(tmp_path / "whole", name)
 
 
 def _finished_shards(out: Path) -> dict[Path, tuple[int, int]]:

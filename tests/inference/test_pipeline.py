@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from superres.config import UpscaleConfig
 from superres.errors import Cancelled, DiskFullError, InputError, OutputWriteError, SuperresError
-from superres.inference import pipeline, predictor, upscale
+from superres.inference import load_model, pipeline, predictor, upscale
 from superres.inference.engine import finish
 from superres.inference.predictor import Predictor
 from superres.inference.upscaling import Draft, Upscaling
@@ -258,7 +258,7 @@ class TestFullDisk:
 def test_a_device_that_vanishes(
     stack: Path, tmp_path: Path, config: UpscaleConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lost = predictor.load_model(config.model, "cpu")
+    lost = load_model(config.model, "cpu")
     lost.device = torch.device("cuda", 0)
 
     def gone(*_: object, **__: object) -> NDArray[np.float32]:
