@@ -334,14 +334,14 @@ def test_less_memory_makes_smaller_tiles_and_the_same_bytes(
     config = settings(make_model(), tile=None, shard=None)
     source = write_stack(tmp_path / "in.tif", (1, 1, 1, 300, 200))
     upscale(source, tmp_path / "much.zarr", config)
-    seen: list[tuple[int, ...]] = []
-    original = Predictor.predict_inner
+    seen: list[object] = []
+    original = Predictor.predict_tile
 
-    def noted(self: Predictor, low: NDArray[np.float32], *args: object, **kwargs: object) -> NDArray[np.float32]:
-        seen.append(low.shape)
-        return original(self, low, *args, **kwargs)  # type: ignore[arg-type]
+    def noted(self: Predictor, *args: object, **kwargs: object) -> NDArray[np.float32]:
+        seen.append(args)
+        return original(self, *args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Predictor, "predict_inner", noted)
+    monkeypatch.setattr(Predictor, "predict_tile", noted)
     monkeypatch.setattr(predictor, "free_memory", lambda _: 10 << 20)
     upscale(source, tmp_path / "little.zarr", config)
     assert len(seen) > 1
