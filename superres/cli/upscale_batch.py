@@ -32,7 +32,9 @@ def one(
     from superres import inference
     from superres.inference.batch import Task
     from superres.inference.estimate import Room
+    from superres.nets.device import one_heap
 
+    one_heap()
     task = Task(source, store, source.name, _opened(source, config))
     if dry_run:
         return _plan([task], config, store, None, as_json=as_json)
@@ -56,6 +58,9 @@ def several(
     as_json: bool,
 ) -> bool:
     """Upscale several inputs, or with `dry_run` say what that will come to; return whether any failed."""
+    from superres.nets.device import one_heap
+
+    one_heap()
     report = sharing.name_of("upscale.json")
     tasks, sharing = sharing.deal(tasks)
     if dry_run:

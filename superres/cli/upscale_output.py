@@ -40,7 +40,7 @@ def show_batch(batch: Batch, *, as_json: bool) -> None:
         for row in rows:
             if row.file not in failures:
                 _show_row(row)
-        total = sum(row.seconds for row in rows)
+        total = sum(row.seconds for row in rows) if batch.seconds is None else batch.seconds
         counts = ", ".join(f"{count} {state}" for state, count in counted(rows).items())
         show_note(f"{counts or 'nothing to do'}, {duration_text(total)}; {batch.report_path}")
     if failures:

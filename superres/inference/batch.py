@@ -122,6 +122,15 @@ class Batch:
     side_by_side : bool
         Whether small inputs may be done some at a time: `upscale` is then called in several threads.
 
+    Attributes
+    ----------
+    rows : dict
+        Input to what became of it.
+    summaries : dict
+        Input to what was done, of those that were.
+    seconds : float or None
+        That `run` took: less than its inputs together where they were done side by side.
+
     Raises
     ------
     MissingFileError, ModelFileError
@@ -149,6 +158,7 @@ class Batch:
         self._earlier = _reported(self.report_path, self.settings)
         self._reported, self._reporting = float("-inf"), threading.Lock()
         self._side_by_side = side_by_side
+        self.seconds: float | None = None
         self.rows: dict[Path, Row] = {}
         self.summaries: dict[Path, UpscaleSummary] = {}
 
@@ -162,6 +172,7 @@ class Batch:
         KeyboardInterrupt, Cancelled
             When it is stopped; what is finished is kept, and the report says what is not.
         """
+        started = time.monotonic()
         todo = [task for task in tasks if not self.skip(task)]
         opened = {task.out: task.volume for task in todo if task.volume is not None}
         if opened and self._config.check_disk:
@@ -180,6 +191,7 @@ class Batch:
                 bar.end(number)
         if todo:
             progress(Progress("batch", 100, 100, "%"))
+        self.seconds = time.monotonic() - started
         self.report()
 
     def _lanes(self, task: Task) -> int:

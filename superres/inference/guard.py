@@ -17,7 +17,7 @@ fixed order, so that tiled and untiled results agree in every bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -198,22 +198,25 @@ def damped(pred: NDArray[np.float32], plain: Callable[[], NDArray[np.float32]], 
     """
     if bool((weight >= 1).all()):
         return pred
-    factor = [n // (w - 2) for n, w in zip(pred.shape, weight.shape, strict=True)]
-    less = (1 - _finer(weight, factor[0], factor[1])).numpy()
-    less *= pred - plain()
-    kept: NDArray[np.float32] = np.subtract(pred, less, out=less)
+    own, (fy, fx) = torch.from_numpy(pred), [n // (w - 2) for n, w in zip(pred.shape, weight.shape, strict=True)]
+    less = own - torch.from_numpy(plain())
+    # Column by column of a voxel's sub-voxels, so that the weights of all are never there at once.
+    columns = less.view(len(less), -1, fx)
+    for phase, share in enumerate(_phases(_finer(weight, 0, fy), 1, fx)):
+        columns[..., phase] *= 1 - share
+    kept: NDArray[np.float32] = torch.sub(own, less, out=less).numpy()
     return kept
 
 
-def _finer(weight: Tensor, fy: int, fx: int) -> Tensor:
-    """Interpolate linearly from (y + 2, x + 2) to (y * fy, x * fx), voxel centres half a voxel from the edge."""
-    for axis, f in ((0, fy), (1, fx)):
-        length = weight.shape[axis] - 2
-        before, here, after = (weight.narrow(axis, start, length) for start in (0, 1, 2))
-        phases = []
-        for phase in range(f):
-            share = (phase + 0.5) / f - 0.5
-            other = before if share < 0 else after
-            phases.append(here * (1 - abs(share)) + other * abs(share))
-        weight = torch.stack(phases, dim=axis + 1).flatten(axis, axis + 1)
-    return weight
+def _finer(weight: Tensor, axis: int, factor: int) -> Tensor:
+    """Interpolate linearly along one axis, from n + 2 to n * factor voxels."""
+    return torch.stack(list(_phases(weight, axis, factor)), dim=axis + 1).flatten(axis, axis + 1)
+
+
+def _phases(weight: Tensor, axis: int, factor: int) -> Iterator[Tensor]:
+    """Interpolate linearly, voxel centres half a voxel off an edge; give all first sub-voxels, then all second ones."""
+    length = weight.shape[axis] - 2
+    before, here, after = (weight.narrow(axis, start, length) for start in (0, 1, 2))
+    for phase in range(factor):
+        share = (phase + 0.5) / factor - 0.5
+        yield here * (1 - abs(share)) + (before if share < 0 else after) * abs(share)

@@ -38,8 +38,8 @@ SIDES = ("half-width below", "half-width above")
 _EXACT_BYTES = 2
 # Half-widths are counted in steps of 1 %, so that their median needs no second pass.
 _BINS = 100
-# Rows that are counted at once.
-_ROWS = 256
+# Rows that are counted at once, few enough for the cache.
+_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +254,8 @@ def _half_lengths(below: NDArray[Any], above: NDArray[Any]) -> tuple[NDArray[np.
         for start in range(0, len(below), _ROWS):
             rows = slice(start, start + _ROWS)
             whole = np.add(below[rows], above[rows], dtype=np.intp)
-            times += np.bincount(whole.ravel(), minlength=levels)
+            counted = np.bincount(whole.ravel())
+            times[: len(counted)] += counted
         found = np.flatnonzero(times)
         return (found / 2).astype(np.float32), times[found]
     half = (below.astype(np.float32) + above) / 2

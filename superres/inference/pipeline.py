@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -193,43 +193,58 @@ class _Pipeline:
             self._windows.close()
 
     def _predict(self, lane: Upscaling) -> None:
-        """Run the net on one device, shard by shard; what it makes is examined in another thread."""
+        """Run the net on one device, shard by shard; what it makes is examined in another thread.
+
+        On the CPU by the same one: side by side the cores would only wait for each other, and hold two tiles.
+        """
+        if lane.predictor.device.type == "cpu":
+            self._predict_all(lane, partial(self._fill, lane))
+            return
         tiles: Line[tuple[_Job, Forward]] = Line(self._control, 0)
         room = threading.Semaphore(_TILES)
         examiner = self._control.run(partial(self._examine, lane, tiles, room), halt=True)
+
+        def pass_on(job: _Job, forward: Forward) -> None:
+            tiles.put((job, forward))
+
         try:
-            for group in self._windows:
-                for read in group:
-                    self._predict_shard(lane, read, tiles, room)
+            self._predict_all(lane, pass_on, room)
         finally:
             tiles.close()
             self._control.wait_for(examiner)
 
-    def _predict_shard(
-        self, lane: Upscaling, read: _Read, tiles: Line[tuple[_Job, Forward]], room: threading.Semaphore
+    def _predict_all(
+        self, lane: Upscaling, pass_on: Callable[[_Job, Forward], None], room: threading.Semaphore | None = None
     ) -> None:
-        self._control.acquire(self._room)
-        places = lane.places(read.unit)
-        job = _Job(lane.begin(read.unit), Spent(read=read.seconds), len(places))
-        for place in places:
-            self._control.acquire(room)
-            with _clock() as seconds:
-                forward = lane.predict(read.unit, place, read.window)
-            job.spent.predict += seconds[0]
-            tiles.put((job, forward))
-            del forward  # large, and not to be held while the next one is made
-            self._events.advance()
+        for group in self._windows:
+            for read in group:
+                self._control.acquire(self._room)
+                places = lane.places(read.unit)
+                job = _Job(lane.begin(read.unit), Spent(read=read.seconds), len(places))
+                for place in places:
+                    if room is not None:
+                        self._control.acquire(room)
+                    self._control.check()
+                    with _clock() as seconds:
+                        forward = lane.predict(read.unit, place, read.window)
+                    job.spent.predict += seconds[0]
+                    pass_on(job, forward)
+                    del forward  # large, and not to be held while the next one is made
+                    self._events.advance()
 
     def _examine(self, lane: Upscaling, tiles: Line[tuple[_Job, Forward]], room: threading.Semaphore) -> None:
         for job, forward in tiles:
-            with _clock() as seconds:
-                lane.fill(job.draft, forward)
-            job.spent.examine += seconds[0]
-            job.left -= 1
-            if job.left == 0:
-                self._drafts.put(job)
+            self._fill(lane, job, forward)
             del job, forward
             room.release()
+
+    def _fill(self, lane: Upscaling, job: _Job, forward: Forward) -> None:
+        with _clock() as seconds:
+            lane.fill(job.draft, forward)
+        job.spent.examine += seconds[0]
+        job.left -= 1
+        if job.left == 0:
+            self._drafts.put(job)
 
     def _write(self) -> None:
         for job in self._drafts:

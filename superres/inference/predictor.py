@@ -17,12 +17,14 @@ from torch import Tensor
 
 from superres.config import Halo, IntensityRule, Precision
 from superres.errors import ModelFileError
+from superres.inference.descent import Way
 from superres.inference.plan import DEFAULT_TILE, Region, TilePlan, fitted, plan_tiles
 from superres.inference.restoring import restore_image
 from superres.inference.tiling import ReadBlock, ReadNormalised, predict_core
 from superres.modelfile import ModelHeader, load_model_file
 from superres.nets import UNet, choose_device, net_from_model_file, place
 from superres.nets.device import all_devices, autocast, computes_faster_rounded, free_memory, layout
+from superres.nets.strips import Strips
 
 # What the layers of a net may take by default: with all else an upscaling stays below 2 GB. Tiles depend on it, and
 # shards on tiles, so that it is the same on every machine; with less free memory tiles are made smaller, shards not.
@@ -169,6 +171,27 @@ class Predictor:
         prediction: NDArray[np.float32] = parts[0].float().cpu().numpy()
         return prediction
 
+    def strips(self, first: int, width: int, inner: slice, *, interval: bool) -> Strips:
+        """Return what takes a column of a plane through the net, for `predict_further`; arguments as for `Strips`."""
+        return Strips(self._net, first=first, width=width, inner=inner, interval=interval)
+
+    @torch.inference_mode()
+    def predict_further(self, strips: Strips, low: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Give a column its next rows, (images, y, x), and return what comes out, (c or 3 c, y * fy, x * fx)."""
+        return self._computed(strips.further, low)
+
+    @property
+    def works_in_strips(self) -> bool:
+        """Whether the net can, and is to, go down a plane in strips: on the CPU, where large tiles take too much."""
+        of = self._net.architecture
+        goes = of.dimensions == 2 and of.grid == "low" and of.exact_tiling and len(of.widths) > 1
+        return goes and self.device.type == "cpu"
+
+    @property
+    def tile_bytes(self) -> int:
+        """How much memory the net takes for each voxel of its input."""
+        return self._net.architecture.tile_bytes()
+
     @property
     def is_deep(self) -> bool:
         """Whether the net has three dimensions: it predicts blocks and not planes."""
@@ -199,7 +222,14 @@ class Predictor:
         return float(calibration["factor"]) if calibration.get("calibrated") else None
 
     def predict_tile(
-        self, read: ReadNormalised, plan: TilePlan, rows: slice, columns: slice, *, interval: bool = False
+        self,
+        read: ReadNormalised,
+        plan: TilePlan,
+        rows: slice,
+        columns: slice,
+        *,
+        interval: bool = False,
+        way: Way | None = None,
     ) -> NDArray[np.float32]:
         """Predict the core of one tile of a plane from its surroundings.
 
@@ -216,13 +246,15 @@ class Predictor:
             The core, in low-resolution voxels.
         interval : bool
             Whether to append the half-widths, as `predict_interval` does.
+        way : Way, optional
+            The way down this plane, on which tiles share their halos.
 
         Returns
         -------
         ndarray
             float32, (c, rows * fy, columns * fx), normalised intensities; with `interval` (3 c, ...).
         """
-        return predict_core(self, read, plan, (rows, columns), interval=interval)
+        return predict_core(self, read, plan, (rows, columns), interval=interval, way=way)
 
     def predict_block(
         self, read: ReadBlock, plan: TilePlan, core: Region, *, interval: bool = False
@@ -345,14 +377,14 @@ class Predictor:
     @property
     def tile_voxels(self) -> int:
         """How many voxels the net is given at once at most where no tile is asked for: its layers decide."""
-        return _TILE_BYTES // self._net.architecture.tile_bytes()
+        return _TILE_BYTES // self.tile_bytes
 
     def fitted(self, plan: TilePlan) -> TilePlan:
         """Return a plan whose tiles fit the memory that the device has left; shards, and so files, stay the same."""
         free = free_memory(self.device)
         if free is None or not self.exact_tiling:
             return plan
-        return fitted(plan, int(_SHARE_OF_FREE * free) // self._net.architecture.tile_bytes(), self.header.stride)
+        return fitted(plan, int(_SHARE_OF_FREE * free) // self.tile_bytes, self.header.stride)
 
     def require_channels(self, channels: int, what: str) -> None:
         """Refuse an input whose channels the net cannot take, by ModelFileError."""

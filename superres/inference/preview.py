@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from superres.config import UpscaleConfig
 from superres.errors import InputError
+from superres.inference.descent import Descent
 from superres.inference.estimate import outlook
 from superres.inference.plan import Region, TilePlan, overlap
 from superres.inference.predictor import Predictor, load_model
@@ -126,8 +127,8 @@ class Preview:
             When nothing of it is inside the image, or the channel is none of those that are predicted.
         """
         own = self._channel(channel)
-        if own.shared is not None:  # it knows tiles by where they begin, and those of previews differ in size
-            own = replace(own, shared=Shared())
+        # What is kept from tile to tile is known by where tiles begin, and those of previews differ in size.
+        own = replace(own, shared=None if own.shared is None else Shared(), descent=Descent())
         part = overlap(
             place, (slice(0, self.plan.shape[0]), slice(0, self.plan.shape[1]), slice(0, self.plan.shape[2]))
         )

@@ -64,7 +64,7 @@ MAPS = (_Map("consistency z", "largest"), _Map("guard weight", "lowest"), _Map("
 
 
 @dataclass(slots=True)
-class _Counts:
+class Counts:
     """Sums over voxels of the input."""
 
     voxels: int = 0
@@ -75,7 +75,7 @@ class _Counts:
     flagged: int = 0
     flags: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FLAGS, 0))
 
-    def add(self, other: _Counts) -> None:
+    def add(self, other: Counts) -> None:
         """Add the sums of other voxels."""
         for name in ("voxels", "compared", "squares", "kept", "flagged"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -179,7 +179,7 @@ class Maps:
         self.flags = np.zeros(shape, np.uint8)
         fine = [part.stop - part.start for part in region]
         self.widths = None if widths is None else np.zeros((2, *fine), widths)
-        self.counts = _Counts()
+        self.counts = Counts()
 
     def add(
         self,
@@ -189,19 +189,20 @@ class Maps:
         found: Evidence,
         recorded: NDArray[Any],
         widths: NDArray[Any] | None,
-    ) -> None:
-        """Fill in one tile."""
+    ) -> Counts:
+        """Fill in one tile, or a strip of it, and return what is to be added to `counts`."""
         missing = ~np.isfinite(recorded)
         z, square = (np.where(missing, np.float32(np.nan), part) for part in (found.z, found.square))
-        flags = (
-            FLAGS["saturated"] * (recorded >= self._saturation)
-            | FLAGS["out of range"] * found.out_of_range
-            | FLAGS["inconsistent"] * (np.abs(np.nan_to_num(z)) > SUSPICIOUS)
-            | FLAGS["unlike the training data"] * found.unfamiliar
-            | FLAGS["edge"] * _edge(rows, columns, self._plan)
-            | FLAGS["no value"] * missing
-            | self._always
-        ).astype(np.uint8)
+        flags = np.full(z.shape, self._always, np.uint8)
+        for name, where_so in (
+            ("saturated", recorded >= self._saturation),
+            ("out of range", found.out_of_range),
+            ("inconsistent", np.abs(np.nan_to_num(z)) > SUSPICIOUS),
+            ("unlike the training data", found.unfamiliar),
+            ("edge", _edge(rows, columns, self._plan)),
+            ("no value", missing),
+        ):
+            flags |= where_so * np.uint8(FLAGS[name])
         _, y, x = self._start
         where = (
             plane - self._start[0],
@@ -209,7 +210,6 @@ class Maps:
             slice(columns.start - x, columns.stop - x),
         )
         self.z[where], self.weight[where], self.flags[where] = z, found.weight, flags
-        self.counts.add(_counted(z, found.weight, square, flags))
         if self.widths is not None and widths is not None:
             fz, fy, fx = self._plan.factor
             first = [part.start for part in self._region]
@@ -218,6 +218,7 @@ class Maps:
                 for part, f, at in zip((rows, columns), (fy, fx), first[1:], strict=True)
             ]
             self.widths[:, plane * fz - first[0], *fine] = widths
+        return _counted(z, found.weight, square, flags)
 
 
 class TrustWriter:
@@ -293,7 +294,7 @@ class TrustWriter:
     def finish(self, units: Sequence[Unit], progress: ProgressCallback) -> TrustSummary:
         """Write pyramid, metadata and, beside the store, the summary."""
         self._store.finish(progress)
-        total = _Counts()
+        total = Counts()
         for unit in units:
             counts = self._counts(unit)
             assert counts is not None  # all units are done
@@ -321,9 +322,9 @@ class TrustWriter:
         write_whole(path.with_name(name), [json.dumps(content, indent=2, allow_nan=False).encode()])
         return summary
 
-    def _counts(self, unit: Unit) -> _Counts | None:
+    def _counts(self, unit: Unit) -> Counts | None:
         content = self._tallies.read(unit)
-        return None if content is None else _Counts(**content)
+        return None if content is None else Counts(**content)
 
 
 def _units(unit: Unit) -> list[Unit]:
@@ -383,16 +384,18 @@ def _edge(rows: slice, columns: slice, plan: TilePlan) -> NDArray[np.bool_]:
 
 def _counted(
     z: NDArray[np.float32], weight: NDArray[np.float32], square: NDArray[np.float32], flags: NDArray[np.uint8]
-) -> _Counts:
+) -> Counts:
     compared = np.isfinite(z) & ((flags & FLAGS["edge"]) == 0)
-    return _Counts(
+    kinds = np.bincount(flags.ravel(), minlength=256)
+    values = np.arange(256)
+    return Counts(
         voxels=int(flags.size),
         compared=int(compared.sum()),
         squares=float(square[compared].sum(dtype=np.float64)),
         largest=float(np.abs(z[compared]).max(initial=0)),
         kept=float(weight.sum(dtype=np.float64)),
-        flagged=int(((flags & _WARNINGS) != 0).sum()),
-        flags={name: int(((flags & bit) != 0).sum()) for name, bit in FLAGS.items()},
+        flagged=int(kinds[(values & _WARNINGS) != 0].sum()),
+        flags={name: int(kinds[(values & bit) != 0].sum()) for name, bit in FLAGS.items()},
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from superres.config import UpscaleConfig
 from superres.inference.claim import Claim
+from superres.inference.descent import Descent, descends
 from superres.inference.guard import Evidence, Guard
 from superres.inference.guarded import Grown, examined, make_guard, noise_windows, part_of, predict_grown
 from superres.inference.interval import half_widths
+from superres.inference.levels import Ends, converts, grey_levels
 from superres.inference.plan import Region, TilePlan
 from superres.inference.predictor import Predictor
 from superres.inference.window import Source
@@ -145,6 +147,8 @@ class Channel:
         What was read last of the images beside it.
     claim : Claim or None
         What the half-widths promise; None where they are not wanted, or the model gives none.
+    descent : Descent
+        The way of the net down a plane; that of all channels.
     """
 
     volume: Volume
@@ -158,6 +162,7 @@ class Channel:
     shared: Shared | None
     held: Planes
     claim: Claim | None = None
+    descent: Descent = field(default_factory=Descent)
 
     @property
     def intensity(self) -> Intensity:
@@ -192,7 +197,10 @@ class Channel:
             return self._beside(t, planes.start, y, x, source)
 
         with_interval = self.claim is not None
-        grown = predict_grown(self.predictor, read, self.plan, (rows, columns), self.guard, interval=with_interval)
+        way = self.descent.of(t, self.index, planes.start)
+        grown = predict_grown(
+            self.predictor, read, self.plan, (rows, columns), self.guard, interval=with_interval, way=way
+        )
         return Forward(place, None, grown, source)
 
     def strips(self, forward: Forward) -> Iterator[Forward]:
@@ -224,22 +232,45 @@ class Channel:
             guarded = examined(forward.grown, self.plan, self.guard, damp=self.damp)
             core = guarded.pred[None]
             evidence = guarded.evidence.part(low[1], low[2])
-            ends = self._ends(guarded.net[:, *high[1:]])
+            ends = None if self.claim is None else Ends(guarded.net[:, *high[1:]], self.claim.factor)
         assert core is not None
         core = core[*high]
         values = None
         if self._may_hold_nan or found is not None:
             values = forward.source.read(t=t, c=self.index, z=planes, y=rows, x=columns)
-        written = _cast(self._with_holes(np.asarray(self.intensity.denormalise(core)), values, tally), dtype, tally)
+        written, widths = self._written(core, values, ends, dtype, tally)
         if found is not None and evidence is not None and values is not None:
-            widths = None if ends is None else half_widths(written[0], *self.intensity.denormalise(ends))
             found(planes.start, rows, columns, evidence, values[0], widths)
         return written
 
+    def _written(
+        self,
+        core: NDArray[np.float32],
+        values: NDArray[Any] | None,
+        ends: Ends | None,
+        dtype: np.dtype[Any],
+        tally: Tally,
+    ) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """Return grey levels, (z, y, x), and the half-widths of a plane, (2, y, x), where they are wanted."""
+        if converts(dtype) and not self._may_hold_nan:
+            flat = core.reshape(-1, core.shape[2]) if ends is None else core[0]
+            levels, widths, clipped = grey_levels(flat, self.intensity, ends, dtype)
+            tally.clipped += clipped
+            return levels.reshape(core.shape), widths
+        written = _cast(self._with_holes(np.asarray(self.intensity.denormalise(core)), values, tally), dtype, tally)
+        if ends is None:
+            return written, None
+        pred, below, above = ends.net
+        factor = np.float32(ends.factor)
+        lowest, highest = (self.intensity.denormalise(end) for end in (pred - factor * below, pred + factor * above))
+        return written, half_widths(written[0], lowest, highest)
+
     def places(self, region: Region) -> Iterable[Region]:
-        """List the tiles of a region, those that see the same planes behind each other."""
+        """List the tiles of a region, those that see the same planes, or share a halo, behind each other."""
         places = self.plan.blocks(region)
         if self.predictor.header.context.get("axis") != "z":
+            if descends(self.predictor, self.plan):
+                return sorted(places, key=lambda place: (place[0].start, place[2].start, place[1].start))
             return places
         return sorted(places, key=lambda place: (place[1].start, place[2].start, place[0].start))
 
@@ -256,7 +287,8 @@ class Channel:
         def cores() -> NDArray[np.float32]:
             if self.predictor.is_deep:
                 return self.predictor.predict_block(read_block, self.plan, place)
-            return self.predictor.predict_tile(read, self.plan, rows, columns)[:, None]
+            way = self.descent.of(t, self.index, planes.start)
+            return self.predictor.predict_tile(read, self.plan, rows, columns, way=way)[:, None]
 
         if self.shared is None:
             alone: NDArray[np.float32] = cores()[0]
@@ -265,14 +297,6 @@ class Channel:
         together = self.shared.cores(unit, tuple(part.start for part in place), cores)
         own: NDArray[np.float32] = together[list(self.intensities).index(self.index)]
         return own
-
-    def _ends(self, net: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """Return the ends of the intervals around what the net itself predicts; None where they are not wanted."""
-        if self.claim is None:
-            return None
-        pred, below, above = net
-        factor = np.float32(self.claim.factor)
-        return np.stack([pred - factor * below, pred + factor * above])
 
     def _seen(self, channel: int, t: int, z: slice, y: slice, x: slice, source: Source) -> NDArray[np.float32]:
         """Read part of a channel as the net sees it, (z, y, x)."""
@@ -330,12 +354,13 @@ def make_channels(
     predicted = [indices[predictor.target]] if context.get("axis") == "c" else list(indices)
     shared = Shared() if several else None
     at_once = several or context.get("axis") == "c"
+    descent = Descent()
     without = _unguarded(predictor) if config.guard or config.trust else ()
     found = []
     for index in predicted:
         given = known if at_once else {index: known[index]}
         held = Planes(context.get("frames", 1) + 1)
-        plain = Channel(volume, index, given, predictor, plan, None, config.guard, without, shared, held)
+        plain = Channel(volume, index, given, predictor, plan, None, config.guard, without, shared, held, None, descent)
         found.append(plain if without or not (config.guard or config.trust) else _guarded(plain, trust=config.trust))
     return found
 

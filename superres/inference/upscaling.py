@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from superres.config import UpscaleConfig
 from superres.errors import InputError
 from superres.inference.cropping import Crop
+from superres.inference.descent import descending, descends
 from superres.inference.plan import Region, TilePlan, overlap
 from superres.inference.predictor import Predictor, load_model
 from superres.inference.shortcuts import measured_shortcuts
-from superres.inference.trust import Maps, TrustWriter
+from superres.inference.trust import Counts, Maps, TrustWriter
 from superres.inference.unit import Channel, Forward, Planes, Shared, Tally, make_channels
 from superres.inference.window import Source, Window, read_window, surroundings
 from superres.modelfile import FOR_DISPLAY
+from superres.nets.device import on_own_cores
 from superres.nets.statistics import RADIUS
 from superres.volumes import (
     OutputStore,
@@ -112,7 +114,7 @@ class Upscaling:
         indices = _channels(volume, config.channels)
         predictor.require_channels(len(indices), str(source))
         intensities = measure_intensity(volume, predictor.rule, channels=indices)
-        plan = predictor.fitted(crop.plan(predictor, volume, config))
+        plan = descending(predictor, predictor.fitted(crop.plan(predictor, volume, config)))
         channels = make_channels(volume, indices, intensities, predictor, plan, config)
         layout = _layout(volume, crop, identity, predictor, plan, config, channels)
         store = OutputStore.open(out, layout, overwrite=config.overwrite)
@@ -130,6 +132,8 @@ class Upscaling:
         if self.channels[0].shared is not None:
             # Channels that are predicted at once, one after another.
             units.sort(key=lambda unit: (unit._replace(c=0), unit.c))
+        elif descends(self.predictor, self.plan):
+            units.sort(key=lambda unit: (unit.t, unit.c, unit.iz, unit.ix, unit.iy))
         return units
 
     @property
@@ -214,17 +218,32 @@ class Upscaling:
 
     def fill(self, draft: Draft, forward: Forward) -> None:
         """Examine a tile and fill it in; tiles of one shard one after another."""
-        unit, found = draft.unit, None if draft.maps is None else draft.maps.add
-        channel, wanted = self.channels[unit.c], self.plan.seen(draft.region)
-        for strip in channel.strips(forward):
+        unit, channel = draft.unit, self.channels[draft.unit.c]
+        wanted = self.plan.seen(draft.region)
+
+        def completed(strip: Forward) -> tuple[Tally, list[Counts]]:
+            tally, counted = Tally(), list[Counts]()
             kept = overlap(strip.place, wanted)
             if kept is None:  # tiles begin and end on the stride of the net, a crop anywhere
-                continue
+                return tally, counted
+
+            def found(*evidence: Any) -> None:
+                if draft.maps is not None:
+                    counted.append(draft.maps.add(*evidence))
+
             where = tuple(
                 slice(part.start * f - whole.start, part.stop * f - whole.start)
                 for part, f, whole in zip(kept, self.plan.factor, draft.region, strict=True)
             )
-            draft.block[where] = channel.complete(self._time(unit), strip, kept, draft.block.dtype, draft.tally, found)
+            told = None if draft.maps is None else found
+            draft.block[where] = channel.complete(self._time(unit), strip, kept, draft.block.dtype, tally, told)
+            return tally, counted
+
+        # In the order of the strips: sums depend on it in their last bits.
+        for tally, counted in on_own_cores(completed, list(channel.strips(forward))):
+            draft.tally.add(tally.to_json())
+            for counts in counted:
+                draft.maps.counts.add(counts)  # type: ignore[union-attr]  # counted by them
 
     def write(self, draft: Draft) -> None:
         """Write a shard that is filled, its maps first.

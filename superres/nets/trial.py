@@ -93,7 +93,8 @@ def _turned_round(again: Callable[[Tensor], Tensor], low: Tensor, coarser: Tenso
     """Apply the transpose of a linear map, whose argument has the shape of `low`."""
     with torch.enable_grad():
         image = torch.zeros_like(low, requires_grad=True)
-        (found,) = torch.autograd.grad(again(image), image, coarser)
+        # Of a scalar: for gradients that are given torch imports sympy, half a second.
+        (found,) = torch.autograd.grad((again(image) * coarser).sum(), image)
     return found
 
 

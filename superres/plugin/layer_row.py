@@ -49,7 +49,7 @@ class LayerRow(QWidget):
 
     def __init__(self, viewer: napari.Viewer) -> None:
         super().__init__()
-        self._viewer = viewer
+        self._viewer, self._listens = viewer, True
         self.box = QComboBox()
         self.box.setToolTip("The image layer to upscale")
         self.box.setMinimumContentsLength(12)
@@ -113,8 +113,9 @@ class LayerRow(QWidget):
     def release(self) -> None:
         """Hear no more of the viewer's layers; works when the widget is deleted, too."""
         events = self._viewer.layers.events
-        for event in (events.inserted, events.removed, events.reordered):
+        for event in (events.inserted, events.removed, events.reordered) if self._listens else ():
             event.disconnect(self._fill)
+        self._listens = False
 
     def _connect(self) -> None:
         events = self._viewer.layers.events

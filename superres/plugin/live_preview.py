@@ -48,6 +48,7 @@ class LivePreview(QWidget):
         self._viewer, self._order = viewer, order
         self.previews = Previews()
         self._asked: Order | None = None
+        self._time = 0
         self._layer: Image | None = None
         self._listens = False
         self.button = QPushButton("Preview")
@@ -74,9 +75,10 @@ class LivePreview(QWidget):
             t, place = self._place(order)
         except SuperresError as error:
             self.status.setText(str(error))
-            show_warning(str(error))
+            if not self.follow.isChecked():  # while one moves about, a line is enough
+                show_warning(str(error))
             return
-        self._asked = order
+        self._asked, self._time = order, t
         path = Path(tempfile.mkdtemp(prefix="preview_", dir=temporary_folder())) / "preview.npy"
         channel = order.source.channel
         self.previews.ask(request(order.path, order.config, t=t, channel=channel, place=place, result=path))
@@ -120,7 +122,7 @@ class LivePreview(QWidget):
         if order is None or block is None or order.layer not in self._viewer.layers:
             return
         axes, start = order.source.axes, {axis: span[0] for axis, span in result["place"].items()}
-        start["t"] = int(shown_slice(self._viewer, order.layer, axes).get("t", (0, 1))[0])
+        start["t"] = self._time
         where = placed(order.layer, axes, start, result["factor"])
         data = of_layer(block[None], axes)
         layer = self.layer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,4 +61,6 @@ class Order:
     def job(self) -> Job:
         """Make a job of it."""
         pictures = Path(tempfile.mkdtemp(prefix="pictures_", dir=temporary_folder()))
-        return Job(request(self.path, self.out, self.config, pictures=pictures))
+        job = Job(request(self.path, self.out, self.config, pictures=pictures))
+        job.ended.connect(lambda: shutil.rmtree(pictures, ignore_errors=True))
+        return job

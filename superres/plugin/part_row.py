@@ -29,7 +29,7 @@ class PartRow(QWidget):
 
     def __init__(self, viewer: napari.Viewer) -> None:
         super().__init__()
-        self._viewer = viewer
+        self._viewer, self._listens = viewer, True
         self.slices = QComboBox()
         self.slices.addItems([ALL, TIME, PLANE])
         self.slices.setToolTip("Which planes and time points; those shown are where the sliders stand")
@@ -49,8 +49,9 @@ class PartRow(QWidget):
     def release(self) -> None:
         """Hear no more of the viewer's layers; works when the widget is deleted, too."""
         events = self._viewer.layers.events
-        for event in (events.inserted, events.removed, events.reordered):
+        for event in (events.inserted, events.removed, events.reordered) if self._listens else ():
             event.disconnect(self._fill)
+        self._listens = False
 
     def fit(self, source: Source | None) -> None:
         """Offer what makes sense for an image."""

@@ -100,6 +100,8 @@ class Result(QObject):
             limits = layer.contrast_limits
             layer.data = levels if layer.multiscale else levels[0]
             layer.contrast_limits = limits
+            if str(layer.blending) == "additive" and self._look.layer is not layer:
+                self._layer_of(self._begun["channels"][channel]).visible = False  # or both would add up
             size = list(volume.voxel_size) if any(volume.voxel_size) else None
             layer.metadata.pop("superres_unfinished", None)
             layer.metadata["superres"] = {
@@ -112,12 +114,17 @@ class Result(QObject):
             }
 
     def stop(self) -> None:
-        """Show what there is, and wait for nothing more."""
+        """Show what there is, wait for nothing more, and hold nothing."""
         self._timer.stop()
         self._refresh()
+        self._coarse = None
+        self._layers = {}
 
     def _begin(self, begun: dict[str, Any]) -> None:
         shape, steps = tuple(begun["shape"]), tuple(begun["steps"])
+        for layer in list(self._viewer.layers):
+            if layer.metadata.get("superres_unfinished") == begun["path"]:  # of the run that is gone on with
+                self._viewer.layers.remove(layer)
         self._begun = begun
         self._coarse = Coarse(shape, steps, begun["dtype"])
         for number, channel in enumerate(begun["channels"]):

@@ -68,7 +68,6 @@ class UpscaleWidget(QWidget):
         self.rows: list[JobRow] = []
         self._saver = _Saver()
         self._saved: dict[int, tuple[Any, str]] = {}
-        self._results: list[Result] = []
         self._lay_out()
         self._connect()
         self._update()
@@ -79,8 +78,15 @@ class UpscaleWidget(QWidget):
 
     # --- what is chosen ----------------------------------------------------------------------------------------------
 
-    def order(self, *, asks: bool = True) -> Order:
+    def order(self, *, asks: bool = True, whole: bool = False) -> Order:
         """Return what is chosen, as one order.
+
+        Parameters
+        ----------
+        asks : bool
+            Whether the size of the voxels must be known, or be said to be unknown.
+        whole : bool
+            Whether to leave the part that is chosen aside: a preview has its own, and keeps what it measured.
 
         Raises
         ------
@@ -90,7 +96,7 @@ class UpscaleWidget(QWidget):
         layer, source = self.layer_row.layer, self.layer_row.source(asks=asks)
         model, header = self.model_row.path, self.model_row.header
         assert header is not None
-        crop = self.part_row.crop(layer, source.axes)
+        crop = {} if whole else self.part_row.crop(layer, source.axes)
         every = header.channels > 1 or header.context.get("axis") == "c" or self.part_row.channels.isChecked()
         config = load_config(
             UpscaleConfig,
@@ -101,16 +107,16 @@ class UpscaleWidget(QWidget):
             channels=None if every else [source.channel],
             crop={axis: list(span) for axis, span in crop.items()} or None,
             guard=self.guard.isChecked(),
-            trust=self.trust.isChecked(),
-            overwrite=self.output_row.replace.isChecked(),
+            trust=self.trust.isChecked() and not whole,
+            overwrite=self.output_row.replace.isChecked() and not whole,
         )
-        self.output_row.suggest(source.path, layer.name, header.name, crop)
-        return Order(layer, source, self.output_row.path, config, header)
+        if not whole:
+            self.output_row.suggest(source.path, layer.name, header.name, crop)
+        return Order(layer, source, Path() if whole else self.output_row.path, config, header)
 
     def _preview_order(self) -> Order | None:
         """Return what to preview, once its voxels are in a file."""
-        order = self.order(asks=False)
-        return self._with_file(order, self.preview.ask)
+        return self._with_file(self.order(asks=False, whole=True), self.preview.ask)
 
     # --- what is done ------------------------------------------------------------------------------------------------
 
@@ -158,7 +164,6 @@ class UpscaleWidget(QWidget):
     def _follow(self, job: Job, order: Order) -> None:
         """Show what a job makes while it makes it."""
         result = Result(self._viewer, order.look)
-        self._results.append(result)
         job.told.connect(result.take)
         job.finished.connect(lambda done: result.finish(done["path"]))
         job.ended.connect(result.stop)
@@ -177,6 +182,8 @@ class UpscaleWidget(QWidget):
         if order.source.is_saved:
             return order
         data = order.layer.data[0] if order.layer.multiscale else order.layer.data
+        there = set(map(id, self._viewer.layers))
+        self._saved = {layer: saved for layer, saved in self._saved.items() if layer in there}
         known = self._saved.get(id(order.layer))
         if known is not None and known[0] is data:
             return order.with_path(known[1])

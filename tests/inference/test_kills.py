@@ -37,7 +37,13 @@ _JOB = """
 from superres.inference import upscale
 from superres.inference.parts import Part
 tell = lambda event: pipe.send(event.stage)
-if scheduler:
+if source.is_dir():
+    from superres.inference import load_model
+    from superres.inference.batch import Batch, Task
+    from superres.volumes.collection import find_acquisitions
+    tasks = [Task.of(one, out) for one in find_acquisitions([source])]
+    Batch(config, out, upscale, lambda: load_model(config.model, config.device), side_by_side=True).run(tasks, tell)
+elif scheduler:
     from superres.inference.cluster import open_cluster
     with open_cluster(scheduler) as workers:
         upscale(source, out, config, run=workers.run, progress=tell)
@@ -168,6 +174,45 @@ def _go_on(output: Output, start: Callable[[], list[Job]]) -> None:
 
 def test_killed_alone(output: Output) -> None:
     kill_again_and_again(output, lambda: [Job(output.source, output.out, output.config)], seed=0)
+
+
+def test_killed_batch_of_small_images(tmp_path: Path, thin_models: dict[str, Path]) -> None:
+    """Some are on their way at a time, and each makes its pyramid while it is in memory."""
+    folder, names = tmp_path / "in", "abcde"
+    folder.mkdir()
+    config = UpscaleConfig.model_validate({"model": thin_models["plane"], "device": "cpu"})
+    for number, name in enumerate(names):
+        image = np.random.default_rng(number).integers(300, 40_000, (1, 1, 1, 140, 140))
+        save_hyperstack(folder / f"{name}.tif", image.astype(np.uint16))
+        upscale(folder / f"{name}.tif", tmp_path / "whole" / f"{name}.zarr", config)
+    out, moments, kills = tmp_path / "out", random.Random(4), 0
+    before: dict[Path, tuple[int, int]] = {}
+    while kills < KILLS:
+        kills += Job(folder, out, config).kill_after(moments.randrange(6), moments.uniform(0, 0.2))
+        finished = _finished_shards(out)
+        assert {shard: finished.get(shard) for shard in before} == before, "a finished shard was written again"
+        before = finished
+        if all((out / f"{name}.ome.zarr" / "zarr.json").exists() for name in names):
+            shutil.rmtree(out)
+            before = {}
+    assert Job(folder, out, config).ends()
+    for name in names:
+        assert verify_store(out / f"{name}.ome.zarr") == []
+        (out / f"{name}.ome.zarr").rename(out / f"{name}.zarr")
+        (out / f"{name}.trust.ome.zarr").rename(out / f"{name}.trust.zarr")
+        assert _files(out, name) == _files(tmp_path / "whole", name)
+
+
+def _finished_shards(out: Path) -> dict[Path, tuple[int, int]]:
+    """Return the shards of all levels that have a record, and what tells a file; maps go before, and may go again."""
+    found = {}
+    for record in out.glob("*.zarr.records/*/*/*.json"):
+        if not record.parent.name.isdigit() or ".trust." in record.parents[2].name:
+            continue
+        store = out / record.parents[2].name.removesuffix(".records")
+        shard = store / record.parent.name / "c" / record.stem.replace(".", "/")
+        found[shard] = (shard.stat().st_ino, shard.stat().st_mtime_ns)
+    return found
 
 
 def test_killed_parts(output: Output) -> None:

@@ -101,7 +101,9 @@ def test_preview_is_the_output_there_and_follows_the_view(
 
     viewer.dims.set_current_step(0, 2)
     click(qtbot, widget.preview.button)
-    qtbot.waitUntil(lambda: widget.preview.layer is not None, timeout=LONG)
+    assert widget.preview.previews.is_busy, widget.preview.status.text()
+    qtbot.waitUntil(lambda: not widget.preview.previews.is_busy, timeout=LONG)
+    assert widget.preview.layer is not None, widget.preview.status.text()
     assert widget.preview.layer.data.shape == (1, 512, 512)
     np.testing.assert_allclose(widget.preview.layer.scale, (0.5, 0.1, 0.1))
     assert shows_the_output(2)
@@ -138,7 +140,6 @@ def test_run_cancel_resume_and_the_result_is_that_of_the_cli(
     wait_for_end(qtbot, row)
     assert row.button.text() == "Resume"
     (result,) = [layer for layer in viewer.layers if layer.name.endswith("upscaled")]
-    viewer.layers.remove(result)
     click(qtbot, row.button)
     wait_for_end(qtbot, row)
     assert row.status.text().startswith("done in")

@@ -23,7 +23,7 @@ from superres.errors import Cancelled, InputError, OutputExistsError, OutputWrit
 from superres.progress import Progress
 from superres.volumes import OutputStore, StoreLayout, Unit, open_volume, upscaled_grid
 from superres.volumes import store as store_module
-from superres.volumes.ngff import pyramid_factors
+from superres.volumes.ngff import array_metadata, pyramid_factors
 from superres.volumes.pyramid import mean_pooled, reduce_region
 
 RNG = np.random.default_rng(0)
@@ -283,6 +283,74 @@ def test_streamed_level_equals_the_mean_of_the_whole(finished: Path) -> None:
     np.testing.assert_array_equal(streamed, mean_pooled(VOXELS[0, 0], (2, 2, 2))[region])
     level = np.asarray(open_volume(finished).levels[1])[0, 0]
     np.testing.assert_array_equal(level, mean_pooled(VOXELS[0, 0], (2, 2, 2)))
+
+
+@st.composite
+def whole_channels(draw: st.DrawFn) -> StoreLayout:
+    """Layouts whose shards hold a channel each, and that have coarser levels."""
+    chunk = tuple(draw(st.sampled_from(sizes)) for sizes in ((1, 2), (64, 100), (64, 300)))
+    shard = tuple(c * n for c, n in zip(chunk, (draw(st.integers(1, 3)), 7, 9), strict=True))
+    space = (draw(st.integers(1, shard[0])), draw(st.integers(257, shard[1])), draw(st.integers(1, shard[2])))
+    dtype = draw(st.sampled_from(["uint8", "uint16", "int16", "float32"]))
+    reductions = draw(st.sampled_from([(), ("largest", "lowest"), ("bits", "mean")])) if dtype[0] == "u" else ()
+    size = draw(st.sampled_from([(None, None, None), (0.1, 0.1, 0.1)]))
+    shape = (draw(st.integers(1, 2)), 2, *space)
+    return StoreLayout(shape, dtype, shard, chunk, size, fingerprint="ab", reductions=reductions)  # type: ignore[arg-type]
+
+
+@settings(max_examples=10, deadline=None)
+@given(layout=whole_channels(), seed=st.integers(0, 99))
+def test_a_pyramid_made_from_memory_is_that_made_from_the_store(
+    tmp_path_factory: pytest.TempPathFactory, layout: StoreLayout, seed: int
+) -> None:
+    path = tmp_path_factory.mktemp("s") / "a.zarr"
+    voxels = np.random.default_rng(seed).integers(0, 200, layout.shape).astype(layout.dtype)
+    store = OutputStore.open(path, layout)
+    write_units(store, voxels)
+    records = path.with_name("a.zarr.records")
+    coarser = [number for number, _ in enumerate(layout.level_factors())][1:]
+    assert coarser
+    assert sorted(int(folder.name) for folder in (records / "ab").iterdir()) == [0, *coarser]
+    store.finish()
+    from_memory = files_of(path) | files_of(records)
+    for level in coarser:
+        shutil.rmtree(path / str(level) / "c")
+        shutil.rmtree(records / "ab" / str(level))
+    OutputStore.open(path, layout).finish()
+    assert files_of(path) | files_of(records) == from_memory
+
+
+@settings(max_examples=15, deadline=None)
+@given(layout=layouts(), version=st.sampled_from(["0.5", "0.4"]))
+def test_metadata_of_arrays_are_those_that_tensorstore_writes(
+    tmp_path_factory: pytest.TempPathFactory, layout: StoreLayout, version: Any
+) -> None:
+    import tensorstore as ts
+
+    folder = tmp_path_factory.mktemp("s")
+    layout = replace(layout, version=version, shard=layout.chunk) if version == "0.4" else layout
+    metadata = array_metadata(layout.shape, layout.dtype, shard=layout.shard, chunk=layout.chunk, version=version)
+    driver, name = ("zarr3", "zarr.json") if version == "0.5" else ("zarr", ".zarray")
+    kvstore = {"driver": "file", "path": str(folder / "theirs")}
+    ts.open({"driver": driver, "metadata": metadata, "kvstore": kvstore}, create=True).result()
+    OutputStore.open(folder / "own.zarr", layout)
+    assert (folder / "own.zarr" / "0" / name).read_bytes() == (folder / "theirs" / name).read_bytes()
+
+
+@pytest.mark.parametrize("left", [b"", b'{"chunk_grid"'])
+def test_metadata_that_a_power_failure_left_torn_are_written_again(copied: Path, finished: Path, left: bytes) -> None:
+    (copied / "1" / "zarr.json").write_bytes(left)
+    assert OutputStore.open(copied, LAYOUT).verify() == []
+    assert files_of(copied) == files_of(finished)
+
+
+def test_metadata_of_another_array_are_refused_and_other_ways_to_write_them_are_not(copied: Path) -> None:
+    path = copied / "0" / "zarr.json"
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=1))
+    assert OutputStore.open(copied, LAYOUT).verify() == []
+    path.write_text(path.read_text().replace("uint16", "uint32"))
+    with pytest.raises(OutputWriteError, match=r"uint16.*uint32|uint32.*uint16|data_type"):
+        OutputStore.open(copied, LAYOUT)
 
 
 # --- interruptions ---------------------------------------------------------------------------------------------------
