@@ -104,7 +104,7 @@ def _turned(told: Mapping[str, Any]) -> bool:
     """Whether a layer is placed by more than scale and translation."""
     matrices = [np.asarray(told[key], float) for key in ("rotate", "affine") if told.get(key) is not None]
     plain = all(np.allclose(matrix, np.eye(len(matrix))) for matrix in matrices if matrix.ndim == 2)
-    return not plain or bool(np.any(np.asarray(told.get("shear", 0.0), float)))
+    return not plain or not np.allclose(np.asarray(told.get("shear", 0.0), float), 0.0)
 
 
 def _check_alike(images: Sequence[Any], told: Sequence[Mapping[str, Any]]) -> None:
