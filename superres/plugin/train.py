@@ -28,8 +28,9 @@ from superres.errors import InputError, SuperresError
 from superres.plugin import recipe_task, train_task
 from superres.plugin.docked import Docked
 from superres.plugin.job import Job
-from superres.plugin.job_row import JobRow, duration
+from superres.plugin.job_row import JobRow
 from superres.plugin.model_row import ModelRow
+from superres.plugin.pace import duration
 from superres.plugin.pair_manifest import Image
 from superres.plugin.remembered import remember_model
 from superres.plugin.saved_layers import SavedLayers

@@ -105,6 +105,12 @@ class Overview:
         self._waiting: list[Plane] = []
         self._thread: threading.Thread | None = None
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Overview:
+        return self  # a layer that is duplicated shows the same
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Overview, (self.array,)
+
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
         """TCZYX; cells at an odd end count."""

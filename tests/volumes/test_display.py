@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,13 @@ def test_overview_is_made_of_the_planes_that_are_looked_at_only() -> None:
     assert overview.wait(WAIT)
     assert source.read == 64 * 64
     np.testing.assert_array_equal(overview[second][0, 0], mean_pooled(source.values[0, 0, 1:2], (1, 8, 8)))
+
+
+def test_overview_goes_along_when_a_layer_is_duplicated_or_sent_elsewhere(large: Path) -> None:
+    overview = display_of(open_volume(large)).overview
+    assert overview is not None
+    assert copy.deepcopy({"of": overview})["of"] is overview
+    assert pickle.loads(pickle.dumps(overview)).shape == overview.shape
 
 
 def test_overview_says_why_a_part_cannot_be_read() -> None:
