@@ -100,7 +100,8 @@ class FineChannel:
 
 def coarse_channel(coarse: Coarse, channel: int, axes: str) -> NDArray[Any]:
     """Return a view of one channel of coarse voxels with the axes of a layer; it fills as they are sent."""
-    return of_layer(coarse.voxels[:, channel], axes)
+    shown: NDArray[Any] = of_layer(coarse.voxels[:, channel], axes)
+    return shown
 
 
 def of_layer(levels: Any, axes: str) -> Any:

@@ -194,5 +194,5 @@ def in_unit(value: float, unit: Any, wanted: str) -> float | None:
     """Convert a length or time; None where the unit measures something else."""
     import pint
 
-    quantity = float(value) * pint.get_application_registry().Quantity(1, str(unit))
+    quantity = float(value) * pint.get_application_registry().Quantity(1, str(unit))  # type: ignore[no-untyped-call]
     return float(quantity.to(wanted).magnitude) if quantity.is_compatible_with(wanted) else None
