@@ -186,6 +186,7 @@ def test_swipe_shows_the_input_left_and_the_result_right(compare: CompareWidget,
     assert viewer.scene.camera.mouse_pan
     compare.swipe.click()
     np.testing.assert_array_equal(screen.see(), seen_result)  # the result lies above the input again
+    compare._timer.setInterval(3_600_000)  # the test blinks, not the clock
     compare.blink.click()
     np.testing.assert_array_equal(screen.see(), seen_result)
     compare._timer.timeout.emit()
