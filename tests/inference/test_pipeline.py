@@ -352,13 +352,13 @@ def test_less_memory_makes_smaller_tiles_and_the_same_bytes(tmp_path: Path, monk
     source = write_stack(tmp_path / "in.tif", (1, 1, 1, 300, 200))
     upscale(source, tmp_path / "much.zarr", config)
     seen: list[tuple[int, ...]] = []
-    original = Predictor.predict_inner
+    original = Predictor._computed
 
-    def noted(self: Predictor, low: NDArray[np.float32], *args: object, **kwargs: object) -> NDArray[np.float32]:
+    def noted(self: Predictor, net: Any, low: NDArray[np.float32]) -> NDArray[np.float32]:
         seen.append(low.shape)
-        return original(self, low, *args, **kwargs)  # type: ignore[arg-type]
+        return original(self, net, low)
 
-    monkeypatch.setattr(Predictor, "predict_inner", noted)
+    monkeypatch.setattr(Predictor, "_computed", noted)
     monkeypatch.setattr(predictor, "free_memory", lambda _: 10 << 20)
     upscale(source, tmp_path / "little.zarr", config)
     assert len(seen) > 1
