@@ -1,7 +1,8 @@
 """The loop of one process over shards of an upscaling: reading, predicting, examining and writing side by side.
 
 Little waits between the stages, so that memory does not grow with the volume: windows of the input that are read ahead,
-a tile or two that the net has made, and two shards, one being filled and one being written.
+a tile or two that the net has made, and two shards, one being filled and one being written. On the CPU the cores that
+the net uses examine a tile before it goes on with the next one.
 """
 
 from __future__ import annotations
