@@ -17,9 +17,9 @@ setup: $(VENV)/.dev
 demo: $(VENV)/.core
 	$(BIN)/superres demo
 
-# In two processes, each of one thread, a file of tests in one of them.
+# In two processes, each of one thread, a file of tests in one of them; files of long tests come first (tests/conftest.py).
 test: lint
-	OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
 
 # Speed and memory, in one table at the end. What needs real images is about quality, and takes hours: run it by file.
 bench: $(VENV)/.dev

@@ -54,6 +54,9 @@ _NEEDS = {"realdata": _no_real_data, "napari": _no_screen, "gpu": _no_cuda, "slu
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Files of long tests first: at the end one process would wait for another that has such a file left.
+    long = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("slurm")}
+    items.sort(key=lambda item: item.path not in long)
     for marker, why_not in _NEEDS.items():
         marked = [item for item in items if item.get_closest_marker(marker) is not None]
         reason = why_not() if marked else None

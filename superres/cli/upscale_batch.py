@@ -88,8 +88,10 @@ def watch(
     """Upscale what arrives in folders; return whether anything failed or never became complete."""
     from superres.inference.batch import refuse_own_folder
     from superres.inference.watching import Watch
+    from superres.nets.device import one_heap
     from superres.volumes.collection import is_single
 
+    one_heap()
     for folder in folders:
         if folder.is_file() or (folder.is_dir() and is_single(folder)):
             raise InputError(f"{folder}: an image found, a folder expected; --watch follows folders")

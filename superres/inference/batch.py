@@ -184,7 +184,7 @@ class Batch:
             numbers = list(group)
             if lanes > 1 and len(numbers) > 1:
                 jobs = [functools.partial(self.do, todo[number]) for number in numbers]
-                run_side_by_side(jobs, lanes, self._load(), bar.side_by_side(numbers))
+                run_side_by_side(jobs, min(lanes, len(jobs)), self._load(), bar.side_by_side(numbers))
                 continue
             for number in numbers:
                 self.do(todo[number], bar.begin(number))
@@ -335,6 +335,7 @@ class _Bar:
         self._progress, self._names = progress, [task.name for task in tasks]
         self._works = [0 if task.volume is None else math.prod(task.volume.shape) for task in tasks]
         self._shares = [0.0] * len(tasks)
+        self._done, self._total = 0.0, sum(self._works) or 1
 
     def begin(self, number: int) -> ProgressCallback:
         """Show that an input begins; return what moves the bar with its tiles and hands its events on."""
@@ -348,7 +349,7 @@ class _Bar:
 
     def end(self, number: int) -> None:
         """Count an input as done."""
-        self._shares[number] = 1.0
+        self._count(number, 1.0)
 
     def side_by_side(self, numbers: Sequence[int]) -> Callable[[int, Progress | None], None]:
         """Return what moves the bar with some inputs at once, whose own bars would jump to and fro."""
@@ -367,13 +368,16 @@ class _Bar:
 
     def _move(self, number: int, event: Progress) -> None:
         if event.stage == "upscale" and event.total:
-            self._shares[number] = event.done / event.total
+            self._count(number, event.done / event.total)
             self._tell(number)
 
+    def _count(self, number: int, share: float) -> None:
+        self._done += self._works[number] * (share - self._shares[number])
+        self._shares[number] = share
+
     def _tell(self, number: int) -> None:
-        done = sum(work * share for work, share in zip(self._works, self._shares, strict=True))
         note = f"{self._names[number]}, {number + 1} of {len(self._names)}"
-        self._progress(Progress("batch", 100 * done / (sum(self._works) or 1), 100, "%", note))
+        self._progress(Progress("batch", min(100.0, 100 * self._done / self._total), 100, "%", note))
 
 
 def refuse_own_folder(folders: Sequence[Path], out: Path) -> None:

@@ -12,7 +12,7 @@ from superres.errors import ConfigError
 from superres.inference.parts import Part, of_part
 from superres.inference.pipeline import Spent, run_units
 from superres.inference.predictor import Predictor
-from superres.inference.trust import TrustSummary
+from superres.inference.trust_summary import TrustSummary
 from superres.inference.unit import Tally
 from superres.inference.upscaling import Upscaling
 from superres.modelfile import FOR_DISPLAY

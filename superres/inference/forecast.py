@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from superres.config import UpscaleConfig
+from superres.inference.descent import descends
 from superres.inference.estimate import Outlook, Space, outlook, packed_share, space_needed, space_taken
 from superres.inference.plan import SMALLEST_BLOCK, SMALLEST_INPUT
 from superres.inference.predictor import Predictor
@@ -130,7 +131,7 @@ def forecast(volume: Volume, source: Path, out: Path, config: UpscaleConfig, pac
         levels=len(image.level_factors()),
         space=space_needed(ahead.layouts, packed_share(volume, predictor, ahead)),
         there=space_taken(out),
-        memory=_peak_memory() + _of_shard(ahead),
+        memory=_peak_memory() + _of_shard(ahead) + _of_tile(ahead),
         seconds=tiles * each * (1 + _BESIDE),
     )
 
@@ -156,9 +157,11 @@ def _given(ahead: Outlook, predictor: Predictor) -> tuple[int, ...]:
         ]
         return (images, *(_rounded(side, step) for side, step in zip(sides, header.stride, strict=True)))
     guarded = 2 * _GUARDED if "trust" in ahead.layouts else 0
+    # Tiles that lie below each other share what is around them.
+    shares = descends(predictor, plan) and plan.tile[1] < plan.shape[1]
     sides = [
-        max(min(core + guarded, n) + 2 * halo, SMALLEST_INPUT)
-        for core, halo, n in zip(plan.tile[1:], plan.halo[1:], plan.shape[1:], strict=True)
+        max(core if shares and axis == 0 else min(core + guarded, n) + 2 * halo, SMALLEST_INPUT)
+        for axis, (core, halo, n) in enumerate(zip(plan.tile[1:], plan.halo[1:], plan.shape[1:], strict=True))
     ]
     return (images, *(_rounded(side, step) for side, step in zip(sides, header.stride[1:], strict=True)))
 
@@ -185,3 +188,10 @@ def _of_shard(ahead: Outlook) -> int:
         voxels = math.prod(min(n, s) for n, s in zip(layout.shape[2:], layout.shard, strict=True))
         total += beside[kind] * voxels * np.dtype(layout.dtype).itemsize
     return _COPIES * total
+
+
+def _of_tile(ahead: Outlook) -> int:
+    """Return the bytes of what the net made of a tile, before it is converted: float32, with the halo along Y."""
+    plan, parts = ahead.plan, 3 if "interval" in ahead.layouts else 1
+    (deep, rows, columns), (fz, fy, fx) = plan.tile, plan.factor
+    return 4 * parts * deep * fz * (rows + 2 * plan.halo[1]) * fy * columns * fx

@@ -20,7 +20,7 @@ from superres.inference.stages import Control, Line
 from superres.inference.unit import Forward
 from superres.inference.upscaling import Draft, Upscaling
 from superres.inference.window import Window
-from superres.nets.device import heap_kept
+from superres.nets.device import Heap, heap_kept
 from superres.progress import Progress, ProgressCallback
 from superres.volumes import Unit
 
@@ -88,8 +88,8 @@ def run_units(upscaling: Upscaling, units: Sequence[Unit], progress: ProgressCal
         _TileEvents(upscaling, units, progress)
         return Spent()
     log = RunLog.of(upscaling)
-    with log.job(len(units)), heap_kept(upscaling.predictor.device):
-        return _Pipeline(upscaling, units, progress, log).run()
+    with log.job(len(units)), heap_kept(upscaling.predictor.device) as heap:
+        return _Pipeline(upscaling, units, progress, log, heap).run()
 
 
 class _TileEvents:
@@ -132,8 +132,10 @@ class _Read:
 class _Pipeline:
     """One run over some shards; see `run_units`."""
 
-    def __init__(self, upscaling: Upscaling, units: Sequence[Unit], progress: ProgressCallback, log: RunLog) -> None:
-        self._upscaling, self._units, self._log = upscaling, units, log
+    def __init__(
+        self, upscaling: Upscaling, units: Sequence[Unit], progress: ProgressCallback, log: RunLog, heap: Heap
+    ) -> None:
+        self._upscaling, self._units, self._log, self._heap = upscaling, units, log, heap
         self._lanes = upscaling.on_each_device()
         self._control = Control()
         self._windows: Line[list[_Read]] = Line(self._control, _WINDOWS)
@@ -255,6 +257,7 @@ class _Pipeline:
             job.spent.write, job.spent.voxels = seconds[0], job.draft.block.size
             self._note(job)
             del job
+            self._heap.settle()
             self._room.release()
 
     def _look(self) -> None:

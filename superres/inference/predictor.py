@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
 from contextlib import nullcontext
 from copy import deepcopy
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,8 @@ from superres.inference.descent import Way
 from superres.inference.plan import DEFAULT_TILE, Region, TilePlan, fitted, plan_tiles
 from superres.inference.restoring import restore_image
 from superres.inference.tiling import ReadBlock, ReadNormalised, predict_core
-from superres.modelfile import ModelHeader, load_model_file
-from superres.nets import UNet, choose_device, net_from_model_file, place
+from superres.modelfile import ModelHeader
+from superres.nets import UNet, place
 from superres.nets.device import all_devices, autocast, computes_faster_rounded, free_memory, layout
 from superres.nets.strips import Strips
 
@@ -76,7 +74,9 @@ class Predictor:
     def __reduce__(self) -> tuple[Any, ...]:
         if self._path is None:
             raise TypeError("a predictor that was not loaded from a file cannot be sent to other processes")
-        return _load_same, (self._path.absolute(), self.identity, self._wanted, self.precision)
+        from superres.inference.loading import load_same
+
+        return load_same, (self._path.absolute(), self.identity, self._wanted, self.precision)
 
     def on_each_device(self) -> list[Predictor]:
         """Return a predictor for every GPU where the device is ``cuda`` without a number; otherwise this one alone."""
@@ -395,36 +395,3 @@ class Predictor:
                 f"{what} has {channels} channels, the model {self.header.name} takes {at_once} at once; "
                 f"choose channels (--set channels=[0,1]) or another model"
             )
-
-
-def load_model(path: Path | str, device: str = "auto") -> Predictor:
-    """Load a model file or the model of a run folder.
-
-    Parameters
-    ----------
-    path : path
-        A ``.safetensors`` file written by a training, or a run folder.
-    device : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:0``, ``mps``.
-
-    Raises
-    ------
-    MissingFileError, ModelFileError
-        When there is no model, or it cannot be read.
-    """
-    file = load_model_file(Path(path))
-    return Predictor(
-        net_from_model_file(file), file.header, file.identity, choose_device(device), file.path, wanted=device
-    )
-
-
-@lru_cache(maxsize=2)
-def _load_same(path: Path, identity: str, device: str, precision: Precision) -> Predictor:
-    """Load a model in another process, once, and refuse one that is not the same."""
-    predictor = load_model(path, device).at(precision)
-    if predictor.identity != identity:
-        raise ModelFileError(
-            f"{path}: on {platform.node()} this is another model than where the upscaling was started "
-            f"({predictor.identity[:12]}, expected {identity[:12]}); give all hosts the same file"
-        )
-    return predictor

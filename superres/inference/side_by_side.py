@@ -36,9 +36,12 @@ def lanes_for(volume: Volume, predictor: Predictor, config: UpscaleConfig) -> in
     memory than a tile of a large image.
     """
     try:
-        plan = outlook(volume, predictor, config).plan
+        ahead = outlook(volume, predictor, config)
     except (InputError, ModelFileError):
         return 1  # it fails when its turn comes
+    if any(n > side for n, side in zip(ahead.image.shape[2:], ahead.image.shard, strict=True)):
+        return 1  # of several shards, which are read, predicted and written side by side
+    plan = ahead.plan
     given = math.prod(side + 2 * edge for side, edge in zip(plan.tile, plan.halo, strict=True))
     return max(1, min(torch.get_num_threads() + 1, _MOST, predictor.tile_voxels // given))
 

@@ -10,7 +10,7 @@ voxel to voxel of the output and have a store of their own on its grid (`superre
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -21,32 +21,19 @@ from numpy.typing import NDArray
 from superres.inference.consistency import BORDER, SUSPICIOUS
 from superres.inference.guard import Evidence
 from superres.inference.guarded import noise_windows
-from superres.inference.interval import IntervalSummary, IntervalWriter, fingerprint, open_beside
+from superres.inference.interval import IntervalWriter, fingerprint, open_beside
+from superres.inference.mapped import mapped_zeros
 from superres.inference.plan import Region, TilePlan, largest_divisor
 from superres.inference.tallies import Tallies
+from superres.inference.trust_summary import FLAGS as FLAGS
+from superres.inference.trust_summary import NO_WARNINGS, TrustSummary
 from superres.inference.unit import Channel
 from superres.progress import ProgressCallback
 from superres.volumes import OutputStore, StoreLayout, Unit
 from superres.volumes.pyramid import Reduction
 from superres.volumes.whole_files import write_whole
 
-FLAGS: Mapping[str, int] = {
-    "saturated": 1,
-    "out of range": 2,
-    "inconsistent": 4,
-    "unlike the training data": 8,
-    "edge": 16,
-    "no value": 32,
-    "uncalibrated": 64,
-}
-"""Bits of the flags, by what they say of a voxel of the input."""
-
-# Voxels at the edge are known less of, but are in every volume, and a model is calibrated or not for all voxels alike:
-# these do not count as flagged.
-_NO_WARNINGS = ("edge", "uncalibrated")
-_WARNINGS = sum(bit for name, bit in FLAGS.items() if name not in _NO_WARNINGS)
-# Shares of what the net adds that the guard took back: from where on it is said, and from where on it is nearly all.
-_WORTH_SAYING, _MOST = 0.05, 0.5
+_WARNINGS = sum(bit for name, bit in FLAGS.items() if name not in NO_WARNINGS)
 # Full scale of cameras with 10 to 16 bits: what the brightest voxels stand at when the light was too much.
 _FULL_SCALES = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))
 
@@ -80,68 +67,6 @@ class Counts:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.largest = max(self.largest, other.largest)
         self.flags = {name: count + other.flags[name] for name, count in self.flags.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class TrustSummary:
-    """What the maps of one output say in short.
-
-    Parameters
-    ----------
-    path : Path
-        The store of the maps.
-    voxels : int
-        Of the input.
-    chi2 : float or None
-        Mean square of the deviations of single voxels from the net's own prediction, in variances of the noise, edges
-        left out: 1 where the prediction explains the input, below it where it follows its noise. None where they
-        could not be compared.
-    largest : float or None
-        Largest absolute deviation averaged over neighbours, in standard deviations, edges left out.
-    flagged : float
-        Share of the voxels with any flag but those of the edge and of uncalibrated intervals.
-    flags : mapping
-        Share of the voxels per flag.
-    guarded : float
-        Share of the net's residual over interpolation that the guard took back, averaged over voxels.
-    without : tuple of str
-        What could not be examined, and why.
-    model : str
-        The model's identity (`superres.modelfile.ModelFile.identity`).
-    interval : IntervalSummary or None
-        Of the half-widths; None where the model gives none.
-    """
-
-    path: Path
-    voxels: int
-    chi2: float | None
-    largest: float | None
-    flagged: float
-    flags: Mapping[str, float]
-    guarded: float
-    without: tuple[str, ...]
-    model: str = ""
-    interval: IntervalSummary | None = None
-
-    def sentence(self) -> str:
-        """Say it to a person."""
-        interval = "" if self.interval is None else self.interval.sentence()
-        return "; ".join(filter(None, (self._flagged(), self._taken_back(), interval, f"see {self.path}")))
-
-    def _flagged(self) -> str:
-        unseen = "" if self.chi2 is not None else "; the output was not compared with the input"
-        if self.flagged == 0:
-            return f"no voxel flagged{unseen}"
-        named = {name: share for name, share in self.flags.items() if name not in _NO_WARNINGS and share > 0}
-        ordered = sorted(named.items(), key=lambda item: -item[1])
-        reasons = ", ".join(f"{name} {_percent(share)}" for name, share in ordered)
-        return f"{_percent(self.flagged)} of voxels flagged ({reasons}){unseen}; do not measure there"
-
-    def _taken_back(self) -> str:
-        if self.guarded < _WORTH_SAYING:
-            return ""
-        said = f"the guard took back {_percent(self.guarded)} of what the net adds to interpolation"
-        return f"{said}: this input is hardly what the model was trained for" if self.guarded > _MOST else said
 
 
 def trust_path(out: Path) -> Path:
@@ -178,7 +103,7 @@ class Maps:
         self.weight = np.full(shape, np.nan, np.float32)
         self.flags = np.zeros(shape, np.uint8)
         fine = [part.stop - part.start for part in region]
-        self.widths = None if widths is None else np.zeros((2, *fine), widths)
+        self.widths = None if widths is None else mapped_zeros((2, *fine), widths)
         self.counts = Counts()
 
     def add(
@@ -397,7 +322,3 @@ def _counted(
         flagged=int(kinds[(values & _WARNINGS) != 0].sum()),
         flags={name: int(kinds[(values & bit) != 0].sum()) for name, bit in FLAGS.items()},
     )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if share >= 1e-3 else "less than 0.1 %"

@@ -16,8 +16,10 @@ from superres.config import UpscaleConfig
 from superres.errors import InputError
 from superres.inference.cropping import Crop
 from superres.inference.descent import descending, descends
+from superres.inference.loading import load_model
+from superres.inference.mapped import mapped_zeros
 from superres.inference.plan import Region, TilePlan, overlap
-from superres.inference.predictor import Predictor, load_model
+from superres.inference.predictor import Predictor
 from superres.inference.shortcuts import measured_shortcuts
 from superres.inference.trust import Counts, Maps, TrustWriter
 from superres.inference.unit import Channel, Forward, Planes, Shared, Tally, make_channels
@@ -204,7 +206,8 @@ class Upscaling:
     def begin(self, unit: Unit) -> Draft:
         """Return a shard to be filled."""
         region = self.region(unit)
-        block = np.empty([part.stop - part.start for part in region], np.dtype(self.store.layout.dtype))
+        shape = [part.stop - part.start for part in region]
+        block = mapped_zeros(shape, np.dtype(self.store.layout.dtype))
         maps = None if self.trust is None else self.trust.maps(unit, region)
         return Draft(unit, region, block, maps, Tally())
 

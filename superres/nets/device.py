@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ R = TypeVar("R")
 # Options of glibc's mallopt(3), and what they come to by themselves in a process that frees large blocks.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -3, -4, -8
 _USUAL = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 64 << 20}
+# How long freed memory is kept; to take it again costs a tenth of a second.
+_KEPT_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -166,8 +169,31 @@ def _own_cores(process: int, threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix=f"superres-core-{process}", initializer=alone)
 
 
+class Heap:
+    """Where a process keeps freed memory while a net runs; see `heap_kept`.
+
+    Parameters
+    ----------
+    libc : CDLL or None
+        That of glibc; None where nothing is done.
+    """
+
+    def __init__(self, libc: ctypes.CDLL | None) -> None:
+        self._libc = libc
+        self._next = time.monotonic() + _KEPT_SECONDS
+
+    def settle(self) -> None:
+        """Give freed memory back, where that was not done lately; to be called now and then.
+
+        Blocks of many sizes leave holes between them, of which there are the more the longer it goes on.
+        """
+        if self._libc is not None and time.monotonic() >= self._next:
+            self._libc.malloc_trim(0)
+            self._next = time.monotonic() + _KEPT_SECONDS
+
+
 @contextmanager
-def heap_kept(device: torch.device) -> Iterator[None]:
+def heap_kept(device: torch.device) -> Iterator[Heap]:
     """Keep freed memory for the next layer while a net runs on the CPU; give it back to the system at the end.
 
     glibc maps every block above 32 MB anew, and the system fills it with zeros page by page: a fifth to a third of the
@@ -175,7 +201,7 @@ def heap_kept(device: torch.device) -> Iterator[None]:
     several keep it, inside each other or in several threads, the last one to end gives it back.
     """
     if device.type != "cpu" or platform.libc_ver()[0] != "glibc":
-        yield
+        yield Heap(None)
         return
     libc = ctypes.CDLL(None)
     with _KEEPING.lock:
@@ -183,7 +209,7 @@ def heap_kept(device: torch.device) -> Iterator[None]:
         libc.mallopt(_MMAP_MAX, 0)
         libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
     try:
-        yield
+        yield Heap(libc)
     finally:
         with _KEEPING.lock:
             _KEEPING.count -= 1

@@ -8,7 +8,8 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +51,31 @@ def net_seconds(model: Path, side: int) -> float:
     return min(times)
 
 
-def command_seconds(arguments: list[Any], threads: int | None = None, after: Callable[[], object] = int) -> float:
+def command_seconds(*commands: list[Any], threads: int | None = None, apart: bool = False) -> float:
+    """Run commands at once, each with so many threads; return the seconds until the last has ended.
+
+    With `apart` each has one core to itself, and a single one has one core, too.
+    """
+    cores = sorted(os.sched_getaffinity(0))
     started = time.perf_counter()
-    with subprocess.Popen(**command(arguments, threads)) as process:
-        after()
-        said = process.communicate()[1]
-    assert process.returncode == 0, said
+    running = []
+    for number, arguments in enumerate(commands):
+        with only_on({cores[number % len(cores)]} if apart else set(cores)):
+            running.append(subprocess.Popen(**command(arguments, threads)))
+    said = [process.communicate()[1] for process in running]
+    assert [process.returncode for process in running] == [0] * len(running), said
     return time.perf_counter() - started
+
+
+@contextmanager
+def only_on(cores: set[int]) -> Iterator[None]:
+    """Let what is started have these cores alone."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def command(arguments: list[Any], threads: int | None) -> dict[str, Any]:
@@ -66,21 +85,38 @@ def command(arguments: list[Any], threads: int | None) -> dict[str, Any]:
     return {"args": [*CLI, *map(str, arguments)], "env": environment, "text": True, **pipes}
 
 
-def test_two_workers_over_one(tmp_path: Path, figures: Any, model_of: Callable[[str], Path], quick: bool) -> None:
-    """The same volume by one process and by two parts at once, one thread each; target: 1.7 times as fast."""
-    what = "2 parts at once over one process, one thread each"
-    source = write_recording(tmp_path / "in.tif", 4, 256 if quick else 512)
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores are shared out as Linux does")
+def test_two_parts_and_two_workers_over_one(
+    tmp_path: Path, figures: Any, model_of: Callable[[str], Path], quick: bool
+) -> None:
+    """The same volume by one process, by two parts at once and by two workers; start-up is counted in."""
+    planes, side = (2, 256) if quick else (16, 512)
+    source = write_recording(tmp_path / "in.tif", planes, side)
     model = model_of("S")
+    plan = load_model(model, "cpu").plan((planes, side, side))
+    shards = np.prod([-(-n // shard) for n, shard in zip(plan.output_shape, plan.shard, strict=True)])
+    assert quick or shards % 2 == 0, "a shard is never parted, and the parts should have halves"
+    cluster = tmp_path / "cluster.yaml"
+    cluster.write_text("kind: local\nworkers: 2\noptions: {memory_limit: 0}\n")
 
-    def arguments(out: str) -> list[Any]:
-        return [source, "--model", model, "--out", tmp_path / out, "--set", "device=cpu"]
+    def upscale_to(out: str, *options: Any) -> list[Any]:
+        return [source, "--model", model, "--out", tmp_path / out, "--set", "device=cpu", *options]
 
-    one = command_seconds(arguments("one.zarr"), 1)
-    halves = [[*arguments("two.zarr"), "--part", f"{number}/2"] for number in (1, 2)]
-    both = command_seconds(halves[0], 1, lambda: command_seconds(halves[1], 1))
-    end = command_seconds(arguments("two.zarr"), 1)
-    figures.add(what, one / both, "times as fast", least=1.7)
-    figures.add("the command that finishes the parts", end, "s")
+    def parts(out: str) -> list[list[Any]]:
+        return [upscale_to(out, "--part", f"{number}/2") for number in (1, 2)]
+
+    one = command_seconds(upscale_to("one.zarr"), threads=1, apart=True)
+    two = command_seconds(*parts("two.zarr"), threads=1, apart=True)
+    figures.add("one process of one thread on one core", one, "s")
+    figures.add("2 parts at once over it, one thread on a core each", one / two, "times as fast", least=1.7)
+    workers = command_seconds(upscale_to("workers.zarr", "--cluster", cluster), threads=1)
+    figures.add("2 Dask workers of one thread over it", one / workers, "times as fast")
+    threads = command_seconds(upscale_to("threads.zarr"), threads=2)
+    figures.add("2 parts at once over one process of 2 threads on the same cores", threads / two, "times as fast")
+    for name in ("one", "two", "workers", "threads"):
+        assert (tmp_path / f"{name}.zarr" / "zarr.json").is_file()
+    end = command_seconds(upscale_to("two.zarr"), threads=1)
+    figures.add("the command that finishes parts, with nothing left to do", end, "s")
 
 
 def test_start_of_a_hundred_thousand_tiles(

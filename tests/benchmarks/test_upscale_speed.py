@@ -1,7 +1,8 @@
 """What `upscale` takes beside the bare forward pass of the same net on the same voxels, in one run, and where it goes.
 
 The bare pass is the net alone, in the precision and on the device of `upscale`, on pieces of the image without any
-halo, of the side at which it is fastest; what is normalised and copied is not counted.
+halo, of the side at which it is fastest; what is normalised and copied is not counted. It makes the image only: the
+head that makes half-widths is part of the net, and of what `upscale` does by default, and has a line of its own.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from material import FACTOR, write_recording
 
 from superres.config import UpscaleConfig
 from superres.inference import Predictor, load_model, upscale
+from superres.inference.upscaling import Upscaling
 from superres.nets.device import heap_kept
 from superres.volumes import OutputStore, Volume
 
@@ -36,13 +38,15 @@ ABSURD = 4.0
 def test_upscale_over_bare_forward_pass(
     tmp_path: Path, figures: Any, model_of: Callable[[str], Path], quick: bool, preset: str, device: str
 ) -> None:
-    planes, side = 16 if device == "cuda" else 1, 256 if quick else 2048
+    planes, side = 16 if device == "cuda" else 2, 256 if quick else 2048
     source = write_recording(tmp_path / "in.tif", planes, side)
     warm = write_recording(tmp_path / "warm.tif", 1, 256)
     predictor = load_model(model_of(preset), device)
     upscale(warm, tmp_path / "warm.zarr", settings(predictor, True), predictor=predictor)
     piece = fastest_piece(predictor, side)
-    bare = bare_seconds(predictor, piece, planes * (side // piece) ** 2)
+    pieces = planes * (side // piece) ** 2
+    bare = bare_seconds(predictor, piece, pieces)
+    head = pieces * bare_seconds(predictor, piece, 1, head=True)
     seconds: dict[bool, float] = {}
     for whole in (False, True):
         with parts_measured() as parts:
@@ -54,6 +58,7 @@ def test_upscale_over_bare_forward_pass(
     figures.add(f"{name}: bare forward pass", megapixels / bare, "output MP/s")
     figures.add(f"{name}: upscale", megapixels / seconds[True], "output MP/s")
     figures.add(f"{name}: upscale over bare", seconds[True] / bare, most=LARGEST[device])
+    figures.add(f"{name}: head for half-widths over bare", head / bare)
     figures.add(f"{name}: the same without guard and maps", seconds[False] / bare, most=LARGEST[device])
     figures.add(f"{name}: guard and maps over without", seconds[True] / seconds[False], most=1.15)
     for part, took in sorted(parts.items()):
@@ -76,8 +81,8 @@ def fastest_piece(predictor: Predictor, side: int) -> int:
     return min(sides, key=lambda piece: bare_seconds(predictor, piece, 1) / piece**2)
 
 
-def bare_seconds(predictor: Predictor, piece: int, count: int) -> float:
-    """Return the seconds that the net takes for so many square pieces of this side."""
+def bare_seconds(predictor: Predictor, piece: int, count: int, *, head: bool = False) -> float:
+    """Return the seconds that the net, or its second head alone, takes for so many square pieces of this side."""
     low = np.random.default_rng(0).normal(size=(1, piece, piece)).astype(np.float32)
     marks: list[float] = []
 
@@ -86,13 +91,14 @@ def bare_seconds(predictor: Predictor, piece: int, count: int) -> float:
             torch.cuda.synchronize()
         marks.append(time.perf_counter())
 
-    net = predictor._net
+    net = predictor._net.interval_head if head else predictor._net
+    assert net is not None
     handles = [net.register_forward_pre_hook(mark), net.register_forward_hook(mark)]
     try:
         # The net gets its memory as in `upscale`, so that what this gains is not counted as the engine's.
         with heap_kept(predictor.device):
             for _ in range(count):
-                predictor.predict(low)
+                (predictor.predict_interval if head else predictor.predict)(low)
     finally:
         for handle in handles:
             handle.remove()
@@ -101,7 +107,7 @@ def bare_seconds(predictor: Predictor, piece: int, count: int) -> float:
 
 @contextmanager
 def parts_measured() -> Iterator[dict[str, float]]:
-    """Measure reading, writing and the pyramid of whatever runs inside, in seconds, all threads together."""
+    """Measure opening, reading, writing and the pyramid of whatever runs inside, in seconds, all threads together."""
     seconds: dict[str, float] = defaultdict(float)
     lock = threading.Lock()
 
@@ -118,6 +124,7 @@ def parts_measured() -> Iterator[dict[str, float]]:
 
     with pytest.MonkeyPatch.context() as patch:
         for kind, name, part in (
+            (Upscaling, "open", "opening, noise and trials, once"),
             (Volume, "read", "reading"),
             (OutputStore, "write", "compressing and writing"),
             (OutputStore, "finish", "pyramids and metadata"),

@@ -65,7 +65,7 @@ Upscaled = list[tuple[Path, Path, UpscaleConfig]]
 def upscaled(monkeypatch: pytest.MonkeyPatch) -> Upscaled:
     """Replace the engine by one that notes its calls; inputs named bad, bug or gone fail."""
     from superres import inference
-    from superres.inference import estimate
+    from superres.inference import batch, estimate
 
     calls: Upscaled = []
 
@@ -87,6 +87,7 @@ def upscaled(monkeypatch: pytest.MonkeyPatch) -> Upscaled:
 
     models: list[Path] = []
     monkeypatch.setattr(estimate.Room, "require", lambda *arguments: None)
+    monkeypatch.setattr(batch, "lanes_for", lambda *arguments: 1)
     monkeypatch.setattr(inference, "upscale", upscale)
     monkeypatch.setattr(inference, "load_model", lambda path, device: models.append(path) or "loaded once")
     return calls

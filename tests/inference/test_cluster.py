@@ -7,7 +7,7 @@ import platform
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +30,6 @@ from superres.volumes.hyperstack import save_hyperstack
 HOST = platform.node()
 
 
-@pytest.fixture
-def stack(tmp_path: Path) -> Path:
-    """Two channels of three planes."""
-    image = np.random.default_rng(0).integers(300, 40_000, (1, 2, 3, 40, 30))
-    save_hyperstack(tmp_path / "stack.tif", image.astype(np.uint16), voxel_size=(0.5, 0.2, 0.2))
-    return tmp_path / "stack.tif"
-
-
-@pytest.fixture(scope="module")
-def workers() -> Iterator[Cluster]:
-    """Two worker processes."""
-    config = ClusterConfig(kind="local", workers=2, options={"memory_limit": 0})
-    with open_cluster(config=config) as found:
-        yield found
-
-
 @pytest.fixture(autouse=True)
 def _threads() -> Iterator[None]:
     """Put back the threads of torch, which workers set."""
@@ -58,21 +42,18 @@ def settings(model: Path, **changes: object) -> UpscaleConfig:
     return UpscaleConfig.model_validate({"model": model, "tile": 24, "shard": 1, "device": "cpu"} | changes)
 
 
-def files_of(folder: Path, name: str) -> dict[str, bytes]:
-    found = {}
-    for store in (folder / f"{name}.zarr", folder / f"{name}.trust.zarr"):
-        for file in sorted(store.rglob("*")):
-            if file.is_file() and file.parent != store:  # metadata hold the name of the store
-                found[f"{store.name.removeprefix(name)}/{file.relative_to(store)}"] = file.read_bytes()
-    return found
-
-
 # --- the same bytes --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["plane", "volume", "frames"])
 def test_workers_write_the_same_as_one_process(
-    stack: Path, tmp_path: Path, thin_models: dict[str, Path], workers: Cluster, kind: str, monkeypatch: Any
+    stack: Path,
+    tmp_path: Path,
+    thin_models: dict[str, Path],
+    workers: Cluster,
+    files_of: Callable[[Path, str], dict[str, bytes]],
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = settings(thin_models[kind], tile=48 if kind == "volume" else 24)
     whole = upscale(stack, tmp_path / "whole.zarr", config)
@@ -311,12 +292,12 @@ def test_another_input_is_told(sent: tuple[Upscaling, dict[str, Any]], stack: Pa
 
 
 def test_a_missing_or_another_model_is_told(sent: tuple[Upscaling, dict[str, Any]], thin_models: Any) -> None:
-    from superres.inference import predictor
+    from superres.inference.loading import load_same
 
     upscaling, told = sent
     model = upscaling.predictor._path
     assert model is not None
-    predictor._load_same.cache_clear()
+    load_same.cache_clear()
     model.write_bytes(thin_models["frames"].read_bytes())
     assert "another model than where the upscaling was started" in said_by_worker(upscaling, told)
     model.unlink()

@@ -1,10 +1,5 @@
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,34 +111,6 @@ def test_stopped_and_resumed_equals_uninterrupted(stack: Path, tmp_path: Path, m
     # The display name is the store's own.
     assert whole.pop("zarr.json").replace(b"whole", b"stopped") == stopped.pop("zarr.json")
     assert whole == stopped
-
-
-@pytest.mark.slow
-def test_killed_at_any_moment_and_run_again(stack: Path, tmp_path: Path, make_model: MakeModel) -> None:
-    """The process is killed with SIGKILL; finished shards are not computed again and the bytes are the same."""
-    model = make_model()
-    upscale(stack, tmp_path / "a" / "out.zarr", settings(model))
-    store = tmp_path / "b" / "out.zarr"
-    code = (
-        "import sys, pathlib, torch; torch.set_num_threads(1)\n"
-        "from superres.config import UpscaleConfig; from superres.inference import upscale\n"
-        "source, out, model = map(pathlib.Path, sys.argv[1:])\n"
-        "upscale(source, out, UpscaleConfig(model=model, tile=16, shard=2, device='cpu'))\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, str(stack), str(store), str(model)])
-    records = store.with_name("out.zarr.records")
-    deadline = time.monotonic() + 120
-    while len(list(records.rglob("*.json"))) < 5 and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    finished = {file: file.stat().st_mtime_ns for file in (store / "0").rglob("c/*/*/*/*/*") if file.is_file()}
-    resumed = upscale(stack, store, settings(model))
-    assert resumed.units_done_before >= 5
-    kept = [file for file, stamp in finished.items() if file.stat().st_mtime_ns == stamp]
-    assert len(kept) >= resumed.units_done_before
-    for made in ("out.zarr", "out.trust.zarr"):
-        assert files_of(tmp_path / "b" / made) == files_of(tmp_path / "a" / made)
 
 
 def test_finished_store_is_left_alone(stack: Path, tmp_path: Path, make_model: MakeModel) -> None:

@@ -11,7 +11,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -21,15 +21,18 @@ import dask
 import numpy as np
 import pytest
 
-from superres.config import ClusterConfig, UpscaleConfig
+from superres.config import UpscaleConfig
 from superres.inference import cluster, upscale
-from superres.inference.cluster import Cluster, open_cluster
+from superres.inference.cluster import Cluster
 from superres.progress import Progress
 from superres.volumes import verify_store
 from superres.volumes.hyperstack import save_hyperstack
 
 KILLS = int(os.environ.get("SUPERRES_TEST_KILLS", "2"))
 PARTS = 2
+FilesOf = Callable[[Path, str], dict[str, bytes]]
+
+pytestmark = pytest.mark.slow
 
 # What a process does that will be killed: it tells of every tile. Run as text, because a process that is started afresh
 # cannot import a test.
@@ -95,13 +98,14 @@ class Job:
 class Output:
     """A store that is written and killed, and what it must come to."""
 
-    def __init__(self, folder: Path, model: Path) -> None:
+    def __init__(self, folder: Path, model: Path, files_of: FilesOf) -> None:
+        self._files_of = files_of
         self.source, self.out = folder / "in.tif", folder / "out.zarr"
         image = np.random.default_rng(0).integers(300, 40_000, (1, 1, 4, 60, 60))
         save_hyperstack(self.source, image.astype(np.uint16))
         self.config = UpscaleConfig.model_validate({"model": model, "tile": 20, "shard": 1, "device": "cpu"})
         upscale(self.source, folder / "whole.zarr", self.config)
-        self.expected = _files(folder, "whole")
+        self.expected = files_of(folder, "whole")
         self.shards = sum(name.startswith(".zarr/0/c/") for name in self.expected)
         self._finished: dict[Path, tuple[int, int]] = {}
 
@@ -126,33 +130,16 @@ class Output:
     def check(self) -> None:
         """Compare with the output of an undisturbed run."""
         self.note_finished()
-        assert _files(self.out.parent, "out") == self.expected
+        assert self._files_of(self.out.parent, "out") == self.expected
         for kind in ("out.zarr", "out.trust.zarr"):
             assert verify_store(self.out.with_name(kind)) == []
             left = [path.name for path in self.out.with_name(f"{kind}.records").iterdir()]
             assert len(left) == 1, "no lock is left"
 
 
-def _files(folder: Path, name: str) -> dict[str, bytes]:
-    found = {}
-    for store in (folder / f"{name}.zarr", folder / f"{name}.trust.zarr"):
-        for file in sorted(store.rglob("*")):
-            if file.is_file() and file.parent != store:  # metadata hold the name of the store
-                found[f"{store.name.removeprefix(name)}/{file.relative_to(store)}"] = file.read_bytes()
-    return found
-
-
 @pytest.fixture
-def output(tmp_path: Path, thin_models: dict[str, Path]) -> Output:
-    return Output(tmp_path, thin_models["plane"])
-
-
-@pytest.fixture(scope="module")
-def workers() -> Iterator[Cluster]:
-    """Two worker processes, started again when they are killed."""
-    config = ClusterConfig(kind="local", workers=2, options={"memory_limit": 0})
-    with open_cluster(config=config) as found:
-        yield found
+def output(tmp_path: Path, thin_models: dict[str, Path], files_of: FilesOf) -> Output:
+    return Output(tmp_path, thin_models["plane"], files_of)
 
 
 def kill_again_and_again(output: Output, start: Callable[[], list[Job]], seed: int) -> None:
@@ -176,7 +163,7 @@ def test_killed_alone(output: Output) -> None:
     kill_again_and_again(output, lambda: [Job(output.source, output.out, output.config)], seed=0)
 
 
-def test_killed_batch_of_small_images(tmp_path: Path, thin_models: dict[str, Path]) -> None:
+def test_killed_batch_of_small_images(tmp_path: Path, thin_models: dict[str, Path], files_of: FilesOf) -> None:
     """Some are on their way at a time, and each makes its pyramid while it is in memory."""
     folder, names = tmp_path / "in", "abcde"
     folder.mkdir()
@@ -200,7 +187,7 @@ def test_killed_batch_of_small_images(tmp_path: Path, thin_models: dict[str, Pat
         assert verify_store(out / f"{name}.ome.zarr") == []
         (out / f"{name}.ome.zarr").rename(out / f"{name}.zarr")
         (out / f"{name}.trust.ome.zarr").rename(out / f"{name}.trust.zarr")
-        assert _files(out, name) == _files(tmp_path / "whole", name)
+        assert files_of(out, name) == files_of(tmp_path / "whole", name)
 
 
 def _finished_shards(out: Path) -> dict[Path, tuple[int, int]]:

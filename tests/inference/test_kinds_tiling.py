@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,36 +15,11 @@ from superres.config import UpscaleConfig
 from superres.errors import InputError, ModelFileError
 from superres.inference import load_model, upscale
 from superres.inference.predictor import Predictor
-from superres.modelfile import ModelHeader, save_model_file
-from superres.nets import Architecture, UNet
 from superres.volumes import Volume, open_volume
 from superres.volumes.edges import around
 from superres.volumes.hyperstack import save_hyperstack
 
-# Narrow and shallow: what is tested does not depend on the width, and three dimensions take long.
-THIN = {"widths": (8, 12, 16), "blocks": 1, "middle_blocks": 1}
-
-
-def write_model(folder: Path, axis: str = "", factor: tuple[int, int, int] = (1, 2, 2), **kind: Any) -> Path:
-    """Write a model file with random weights."""
-    torch.manual_seed(0)
-    architecture = Architecture(factor=factor, consistency_sigma=1.0, **{"channels": 1} | THIN | kind)
-    net = UNet(architecture)
-    for parameter in net.parameters():
-        torch.nn.init.normal_(parameter, std=0.03)
-    context = {"axis": axis, "frames": architecture.frames, "target": architecture.target} if axis else {}
-    header = ModelHeader(
-        name="random",
-        architecture=architecture.to_json(),
-        factor=factor,
-        channels=architecture.channels,
-        receptive_radius=architecture.receptive_radii,
-        stride=architecture.strides,
-        intensity={"percentiles": [0.5, 99.9], "average": 1},
-        context=context,
-    )
-    save_model_file(folder / "model.safetensors", header, {k: v.numpy() for k, v in net.state_dict().items()})
-    return folder / "model.safetensors"
+MakeModel = Callable[..., Path]
 
 
 def image_of(*shape: int) -> NDArray[np.uint16]:
@@ -60,13 +36,15 @@ def stored(path: Path) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize(("axis", "frames", "target"), [("z", 5, 2), ("t", 3, 1), ("c", 2, 0)])
-def test_neighbouring_images_tiled_equals_untiled(tmp_path: Path, axis: str, frames: int, target: int) -> None:
+def test_neighbouring_images_tiled_equals_untiled(
+    tmp_path: Path, make_model: MakeModel, axis: str, frames: int, target: int
+) -> None:
     """The store, tile by tile and guarded, holds what the net makes of the frames that are put before it by hand."""
-    predictor = load_model(write_model(tmp_path, axis, frames=frames, target=target), "cpu")
+    predictor = load_model(make_model(axis=axis, frames=frames, target=target), "cpu")
     shape = {"z": (1, 1, 3, 40, 30), "t": (3, 1, 1, 40, 30), "c": (1, 2, 2, 40, 30)}[axis]
     image = image_of(*shape)
     save_hyperstack(tmp_path / "in.tif", image)
-    upscale(tmp_path / "in.tif", tmp_path / "out.zarr", settings(tmp_path / "model.safetensors", guard=False))
+    upscale(tmp_path / "in.tif", tmp_path / "out.zarr", settings(tmp_path / "model0.safetensors", guard=False))
     out = stored(tmp_path / "out.zarr")
     # An image in memory has one axis beside its channels, along which the neighbours lie.
     untiled = predictor.restore(image[:, 0].swapaxes(0, 1) if axis == "t" else image[0], tile=4096, guarded=False)
@@ -78,11 +56,11 @@ def test_neighbouring_images_tiled_equals_untiled(tmp_path: Path, axis: str, fra
     assert (changed != untiled).any(axis=(-2, -1)).sum() >= 1, "neighbours are seen"
 
 
-def test_guard_and_intervals_see_the_image_that_is_predicted(tmp_path: Path) -> None:
-    predictor = load_model(write_model(tmp_path, "z", frames=3, target=1, interval=True), "cpu")
+def test_guard_and_intervals_see_the_image_that_is_predicted(tmp_path: Path, make_model: MakeModel) -> None:
+    predictor = load_model(make_model(axis="z", frames=3, target=1, interval=True), "cpu")
     image = image_of(1, 1, 3, 40, 30)
     save_hyperstack(tmp_path / "in.tif", image)
-    upscale(tmp_path / "in.tif", tmp_path / "out.ome.zarr", settings(tmp_path / "model.safetensors", guard=False))
+    upscale(tmp_path / "in.tif", tmp_path / "out.ome.zarr", settings(tmp_path / "model0.safetensors", guard=False))
     pred, below, above = predictor.restore_interval(image[0])
     np.testing.assert_array_equal(stored(tmp_path / "out.ome.zarr")[0], pred)
     widths = stored(tmp_path / "out.interval.ome.zarr")[0]
@@ -100,8 +78,10 @@ def test_ends_are_mirrored() -> None:
     assert around(0, 3, 1) == [0, 0, 0]
 
 
-def test_each_plane_is_read_once_for_tiles_behind_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = write_model(tmp_path, "z", frames=3, target=1)
+def test_each_plane_is_read_once_for_tiles_behind_each_other(
+    tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(axis="z", frames=3, target=1)
     save_hyperstack(tmp_path / "in.tif", image_of(1, 1, 4, 40, 30))
     read: list[int] = []
     original = Volume.read
@@ -124,11 +104,11 @@ def test_each_plane_is_read_once_for_tiles_behind_each_other(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("factor", [(1, 2, 2), (3, 1, 1)])
-def test_volumes_tiled_equals_untiled(tmp_path: Path, factor: tuple[int, int, int]) -> None:
-    predictor = load_model(write_model(tmp_path, factor=factor, dimensions=3), "cpu")
+def test_volumes_tiled_equals_untiled(tmp_path: Path, make_model: MakeModel, factor: tuple[int, int, int]) -> None:
+    predictor = load_model(make_model(factor, dimensions=3), "cpu")
     image = image_of(1, 1, 21, 27, 25)
     save_hyperstack(tmp_path / "in.tif", image, voxel_size=(0.6, 0.2, 0.2))
-    summary = upscale(tmp_path / "in.tif", tmp_path / "out.zarr", settings(tmp_path / "model.safetensors"))
+    summary = upscale(tmp_path / "in.tif", tmp_path / "out.zarr", settings(tmp_path / "model0.safetensors"))
     untiled = predictor.restore(image[0], tile=4096)
     assert untiled.std() > 0
     np.testing.assert_array_equal(stored(tmp_path / "out.zarr")[0], untiled)
@@ -142,11 +122,11 @@ def test_volumes_tiled_equals_untiled(tmp_path: Path, factor: tuple[int, int, in
     assert any("convolves along Z" in line for line in summary.warnings)
 
 
-def test_layers_on_the_high_grid_tiled_equals_untiled(tmp_path: Path) -> None:
-    predictor = load_model(write_model(tmp_path, factor=(1, 2, 3), grid="high", interval=True), "cpu")
+def test_layers_on_the_high_grid_tiled_equals_untiled(tmp_path: Path, make_model: MakeModel) -> None:
+    predictor = load_model(make_model(factor=(1, 2, 3), grid="high", interval=True), "cpu")
     image = image_of(1, 1, 1, 29, 15)
     save_hyperstack(tmp_path / "in.tif", image)
-    upscale(tmp_path / "in.tif", tmp_path / "out.zarr", settings(tmp_path / "model.safetensors", tile=16, guard=False))
+    upscale(tmp_path / "in.tif", tmp_path / "out.zarr", settings(tmp_path / "model0.safetensors", tile=16, guard=False))
     untiled, below, above = predictor.restore_interval(image[0], tile=4096)
     assert untiled.std() > 0
     np.testing.assert_array_equal(stored(tmp_path / "out.zarr")[0], untiled)
@@ -155,8 +135,10 @@ def test_layers_on_the_high_grid_tiled_equals_untiled(tmp_path: Path) -> None:
     assert predictor.plan((1, 2000, 2000)).tile[1] <= 384 / 3, "no more to hold than for other nets"
 
 
-def test_too_little_memory_halves_a_volume_and_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    predictor = load_model(write_model(tmp_path, dimensions=3), "cpu")
+def test_too_little_memory_halves_a_volume_and_changes_nothing(
+    tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = load_model(make_model(dimensions=3), "cpu")
     image = image_of(1, 6, 40, 8)
     expected = predictor.restore(image)
     predict, seen = predictor.predict_inner, []
@@ -172,8 +154,10 @@ def test_too_little_memory_halves_a_volume_and_changes_nothing(tmp_path: Path, m
     assert seen[1] < seen[0]
 
 
-def test_several_channels_are_predicted_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = write_model(tmp_path, channels=2)
+def test_several_channels_are_predicted_at_once(
+    tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(channels=2)
     predictor = load_model(model, "cpu")
     image = image_of(1, 2, 2, 40, 30)
     save_hyperstack(tmp_path / "in.tif", image)
@@ -189,8 +173,8 @@ def test_several_channels_are_predicted_at_once(tmp_path: Path, monkeypatch: pyt
         upscale(tmp_path / "three.tif", tmp_path / "three.zarr", settings(model))
 
 
-def test_an_empty_channel_does_not_hold_up_the_others(tmp_path: Path) -> None:
-    model = write_model(tmp_path)
+def test_an_empty_channel_does_not_hold_up_the_others(tmp_path: Path, make_model: MakeModel) -> None:
+    model = make_model()
     image = image_of(1, 2, 1, 40, 30)
     image[:, 1] = 9
     save_hyperstack(tmp_path / "in.tif", image)

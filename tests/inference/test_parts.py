@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,30 +18,13 @@ from superres.inference.parts import Part
 from superres.inference.upscaling import Upscaling
 from superres.progress import Progress
 from superres.volumes import verify_store
-from superres.volumes.hyperstack import save_hyperstack
 from superres.volumes.output_lock import OutputLock
 
-
-@pytest.fixture
-def stack(tmp_path: Path) -> Path:
-    """Two channels of three planes."""
-    image = np.random.default_rng(0).integers(300, 40_000, (1, 2, 3, 40, 30))
-    save_hyperstack(tmp_path / "stack.tif", image.astype(np.uint16), voxel_size=(0.5, 0.2, 0.2))
-    return tmp_path / "stack.tif"
+FilesOf = Callable[[Path, str], dict[str, bytes]]
 
 
 def settings(model: Path, **changes: object) -> UpscaleConfig:
     return UpscaleConfig.model_validate({"model": model, "tile": 24, "shard": 1, "device": "cpu"} | changes)
-
-
-def files_of(folder: Path, name: str) -> dict[str, bytes]:
-    """Return every file of a store and its maps, without the metadata that hold its name."""
-    found = {}
-    for store in (folder / f"{name}.zarr", folder / f"{name}.trust.zarr", folder / f"{name}.interval.zarr"):
-        for file in sorted(store.rglob("*")):
-            if file.is_file() and file.parent != store:
-                found[f"{store.name.removeprefix(name)}/{file.relative_to(store)}"] = file.read_bytes()
-    return found
 
 
 @given(items=st.lists(st.integers(), max_size=40), count=st.integers(1, 12), together=st.integers(1, 4))
@@ -61,7 +45,9 @@ def test_what_is_no_part_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["plane", "volume", "frames", "channels"])
-def test_parts_write_the_same_as_one_run(stack: Path, tmp_path: Path, thin_models: dict[str, Path], kind: str) -> None:
+def test_parts_write_the_same_as_one_run(
+    stack: Path, tmp_path: Path, thin_models: dict[str, Path], files_of: FilesOf, kind: str
+) -> None:
     config = settings(thin_models[kind], tile=48 if kind == "volume" else 24)
     whole = upscale(stack, tmp_path / "whole.zarr", config)
     found = [upscale(stack, tmp_path / "parts.zarr", config, part=Part(number, 3)) for number in (2, 3, 1)]
@@ -140,7 +126,9 @@ pipe.send(summary.finished)
 """
 
 
-def test_parts_that_start_together_finish_once(stack: Path, tmp_path: Path, thin_models: dict[str, Path]) -> None:
+def test_parts_that_start_together_finish_once(
+    stack: Path, tmp_path: Path, thin_models: dict[str, Path], files_of: FilesOf
+) -> None:
     config = settings(thin_models["plane"], guard=False)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["superres.inference.engine"])

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,42 +19,17 @@ from numpy.typing import NDArray
 
 from superres.config import UpscaleConfig
 from superres.errors import Cancelled, DiskFullError, InputError, OutputWriteError, SuperresError
-from superres.inference import pipeline, predictor, upscale
+from superres.inference import load_model, pipeline, predictor, upscale
 from superres.inference.engine import finish
 from superres.inference.predictor import Predictor
 from superres.inference.upscaling import Draft, Upscaling
 from superres.inference.window import read_window
-from superres.modelfile import ModelHeader, save_model_file
-from superres.nets import Architecture, UNet
 from superres.progress import Progress, silent
 from superres.volumes import OutputStore, open_volume
 from superres.volumes.hyperstack import save_hyperstack
 
-THIN = {"widths": (8, 12), "blocks": 1, "middle_blocks": 1}
+MakeModel = Callable[..., Path]
 Shape = tuple[int, int, int, int, int]
-
-
-def write_model(folder: Path, axis: str = "", **kind: object) -> Path:
-    """Write a model file with random weights."""
-    torch.manual_seed(0)
-    given = {"factor": (1, 2, 2), "channels": 1, "consistency_sigma": 0.0} | THIN | kind
-    architecture = Architecture(**given)  # type: ignore[arg-type]
-    net = UNet(architecture)
-    for parameter in net.parameters():
-        torch.nn.init.normal_(parameter, std=0.05)
-    context = {"axis": axis, "frames": architecture.frames, "target": architecture.target} if axis else {}
-    header = ModelHeader(
-        name="random",
-        architecture=architecture.to_json(),
-        factor=architecture.factor,
-        channels=architecture.channels,
-        receptive_radius=architecture.receptive_radii,
-        stride=architecture.strides,
-        intensity={"percentiles": [0.5, 99.9], "average": 1},
-        context=context,
-    )
-    save_model_file(folder / "model.safetensors", header, {k: v.numpy() for k, v in net.state_dict().items()})
-    return folder / "model.safetensors"
 
 
 def write_stack(path: Path, shape: Shape = (1, 1, 2, 50, 40)) -> Path:
@@ -68,8 +44,8 @@ def stack(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> UpscaleConfig:
-    return settings(write_model(tmp_path))
+def config(make_model: MakeModel) -> UpscaleConfig:
+    return settings(make_model())
 
 
 def settings(model: Path, **changes: object) -> UpscaleConfig:
@@ -109,9 +85,11 @@ KINDS: list[tuple[str, Shape, dict[str, object]]] = [
 
 
 @pytest.mark.parametrize(("shape", "kind"), [row[1:] for row in KINDS], ids=[row[0] for row in KINDS])
-def test_side_by_side_is_one_after_another(tmp_path: Path, shape: Shape, kind: dict[str, object]) -> None:
+def test_side_by_side_is_one_after_another(
+    tmp_path: Path, make_model: MakeModel, shape: Shape, kind: dict[str, object]
+) -> None:
     """Models of every kind; also on two devices, which here are the CPU twice."""
-    config = settings(write_model(tmp_path, **kind))  # type: ignore[arg-type]
+    config = settings(make_model(**kind))
     source = write_stack(tmp_path / "in.tif", shape)
     expected = one_after_another(source, tmp_path / "one.zarr", config)
     upscale(source, tmp_path / "side.zarr", config)
@@ -280,7 +258,7 @@ class TestFullDisk:
 def test_a_device_that_vanishes(
     stack: Path, tmp_path: Path, config: UpscaleConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lost = predictor.load_model(config.model, "cpu")
+    lost = load_model(config.model, "cpu")
     lost.device = torch.device("cuda", 0)
 
     def gone(*_: object, **__: object) -> NDArray[np.float32]:
@@ -316,7 +294,7 @@ def test_ctrl_c_stops_and_leaves_nothing_broken(tmp_path: Path, config: UpscaleC
         "import signal, sys, time; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from superres.cli import main; from superres.inference.predictor import Predictor\n"
         "predict = Predictor.predict_inner\n"
-        "Predictor.predict_inner = lambda *a, **k: (time.sleep(0.2), predict(*a, **k))[1]\n"
+        "Predictor.predict_inner = lambda *a, **k: (time.sleep(0.1), predict(*a, **k))[1]\n"
         "main()"
     )
     process = subprocess.Popen([sys.executable, "-c", code, *command], stderr=subprocess.PIPE, text=True)
@@ -335,8 +313,10 @@ def test_ctrl_c_stops_and_leaves_nothing_broken(tmp_path: Path, config: UpscaleC
     assert files_of(tmp_path / "out.zarr") == expected
 
 
-def test_fast_settings_tell_what_they_change(stack: Path, tmp_path: Path, config: UpscaleConfig) -> None:
-    model = write_model(tmp_path, blocks=2, middle_blocks=4)
+def test_fast_settings_tell_what_they_change(
+    stack: Path, tmp_path: Path, make_model: MakeModel, config: UpscaleConfig
+) -> None:
+    model = make_model(blocks=2, middle_blocks=4)
     exact = upscale(stack, tmp_path / "exact.zarr", settings(model))
     assert not any("fast" in warning for warning in exact.warnings)
     fast = upscale(stack, tmp_path / "fast.zarr", settings(model, halo="fast", precision="fast"))
@@ -348,18 +328,20 @@ def test_fast_settings_tell_what_they_change(stack: Path, tmp_path: Path, config
         upscale(stack, tmp_path / "exact.zarr", settings(model, halo="fast"))
 
 
-def test_less_memory_makes_smaller_tiles_and_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = settings(write_model(tmp_path), tile=None, shard=None)
+def test_less_memory_makes_smaller_tiles_and_the_same_bytes(
+    tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(make_model(), tile=None, shard=None)
     source = write_stack(tmp_path / "in.tif", (1, 1, 1, 300, 200))
     upscale(source, tmp_path / "much.zarr", config)
-    seen: list[tuple[int, ...]] = []
-    original = Predictor.predict_inner
+    seen: list[object] = []
+    original = Predictor.predict_tile
 
-    def noted(self: Predictor, low: NDArray[np.float32], *args: object, **kwargs: object) -> NDArray[np.float32]:
-        seen.append(low.shape)
-        return original(self, low, *args, **kwargs)  # type: ignore[arg-type]
+    def noted(self: Predictor, *args: object, **kwargs: object) -> NDArray[np.float32]:
+        seen.append(args)
+        return original(self, *args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Predictor, "predict_inner", noted)
+    monkeypatch.setattr(Predictor, "predict_tile", noted)
     monkeypatch.setattr(predictor, "free_memory", lambda _: 10 << 20)
     upscale(source, tmp_path / "little.zarr", config)
     assert len(seen) > 1

@@ -261,6 +261,6 @@ def test_small_inputs_go_side_by_side_and_large_ones_alone(
     np.lib.format.open_memmap(large, "w+", np.uint8, (4000, 4000))
     assert [lanes(predictor, small, threads) for threads in (1, 2, 64)] == [2, 3, 4]
     assert lanes(predictor, large, 64) == 1
-    assert lanes(predictor, large, 2, tile=128) == 3
+    assert lanes(predictor, large, 2, tile=128) == 1
     # What cannot be upscaled is left to its turn, when it is said why.
     assert lanes(predictor, small, 2, channels=[5]) == 1

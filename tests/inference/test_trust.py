@@ -17,7 +17,8 @@ from superres.config import DegradeStep, UpscaleConfig
 from superres.degrade import degrade_image
 from superres.errors import Cancelled, OutputExistsError
 from superres.inference import Predictor, upscale
-from superres.inference.trust import FLAGS, TrustSummary, trust_path
+from superres.inference.trust import FLAGS, trust_path
+from superres.inference.trust_summary import TrustSummary
 from superres.modelfile import ModelHeader, save_model_file
 from superres.nets import Architecture, UNet
 from superres.nets.domain import Domain

@@ -32,21 +32,13 @@ def settings(model: Path) -> UpscaleConfig:
     return UpscaleConfig.model_validate({"model": model, "tile": 16, "shard": 1, "device": "cpu"})
 
 
-def files_of(folder: Path, name: str) -> dict[str, bytes]:
-    stores = [folder / f"{name}.zarr", folder / f"{name}.trust.zarr"]
-    found = {}
-    for kind, store in enumerate(stores):
-        for file in sorted(store.rglob("*")):
-            if file.is_file() and file.parent != store:  # metadata hold the name of the store
-                found[f"{kind}/{file.relative_to(store)}"] = file.read_bytes()
-    return found
-
-
 def events() -> Iterator[None]:
     return repeat(None)
 
 
-def test_a_copy_in_another_process_writes_the_same(stack: Path, tmp_path: Path, make_model: MakeModel) -> None:
+def test_a_copy_in_another_process_writes_the_same(
+    stack: Path, tmp_path: Path, make_model: MakeModel, files_of: Callable[[Path, str], dict[str, bytes]]
+) -> None:
     config = settings(make_model())
     whole = upscale(stack, tmp_path / "whole.zarr", config)
     here = Upscaling.open(stack, tmp_path / "shared.zarr", config)

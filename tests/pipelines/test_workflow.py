@@ -35,6 +35,8 @@ TRAIN = " ".join(f"--set {key}={value}" for key, value in SMALL.items())
 EVALUATE = "--set 'baselines=[nearest,bicubic]' --set planes=1 --set device=cpu"
 NOTHING = "Nothing to be done"
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
@@ -156,6 +158,18 @@ def test_the_profile_for_slurm_asks_for_gpus(finished: Workflow) -> None:
     assert {name for name, text in jobs.items() if "gres=gpu:1" in text} == {"prepare", "train", "evaluate"}
     assert "slurm_partition=cpu" in jobs["fit_degradation"]
     assert "runtime=480" in jobs["train"]
+
+
+def test_the_model_that_a_training_starts_from_is_watched(make_workflow: MakeWorkflow) -> None:
+    workflow = make_workflow()
+    recipe = {"name": "tuned", "manifests": "images.yaml", "factor": [1, 2, 2], "start_from": "parent"}
+    for name in ("recipe.yaml", "images.yaml", "parent/model.safetensors"):
+        path = workflow.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(yaml.safe_dump(recipe))
+    workflow.settings(recipe="recipe.yaml")
+    (train,) = re.findall(r"^rule train:\n    input: (.*)", workflow.run("-n"), flags=re.MULTILINE)
+    assert "parent/model.safetensors" in train.split(", ")
 
 
 @pytest.mark.realdata
