@@ -18,8 +18,8 @@ from superres.config import UpscaleConfig
 from superres.errors import InputError
 from superres.inference.descent import Descent
 from superres.inference.estimate import outlook
-from superres.inference.plan import Region, TilePlan, overlap
 from superres.inference.loading import load_model
+from superres.inference.plan import Region, TilePlan, overlap
 from superres.inference.predictor import Predictor
 from superres.inference.unit import Channel, Shared, Tally, make_channels
 from superres.inference.window import Window, read_window, surroundings
