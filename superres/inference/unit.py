@@ -287,8 +287,8 @@ class Channel:
         def cores() -> NDArray[np.float32]:
             if self.predictor.is_deep:
                 return self.predictor.predict_block(read_block, self.plan, place)
-            way = self.descent.of(t, self.index, planes.start)
-            return self.predictor.predict_tile(read, self.plan, rows, columns, way=way)[:, None]
+            # Not down the plane in strips: they gain nothing where no guard looks at more than the tile, and take more.
+            return self.predictor.predict_tile(read, self.plan, rows, columns)[:, None]
 
         if self.shared is None:
             alone: NDArray[np.float32] = cores()[0]
