@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLay
 from superres.errors import SuperresError
 from superres.plugin.filling import of_layer
 from superres.plugin.layer_row import OURS
-from superres.plugin.placing import Spans, in_view, middle, placed, shown_slice
+from superres.plugin.placing import Spans, camera_of, in_view, middle, placed, shown_slice
 from superres.plugin.preview_task import request
 from superres.plugin.previewing import Previews
 from superres.plugin.sources import temporary_folder
@@ -179,7 +179,7 @@ class LivePreview(QWidget):
         if is_on == self._listens:
             return
         self._listens = is_on
-        events = self._viewer.camera.events
+        events = camera_of(self._viewer).events
         for event in (events.center, events.zoom, self._viewer.dims.events.current_step):
             if is_on:
                 event.connect(self._move)

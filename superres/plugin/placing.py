@@ -77,6 +77,11 @@ def shown_slice(viewer: napari.Viewer, layer: Image, axes: str) -> Spans:
     return found
 
 
+def camera_of(viewer: napari.Viewer) -> Any:
+    """Return what looks at the layers: before napari 0.9 the viewer itself has it."""
+    return getattr(viewer, "scene", viewer).camera
+
+
 def in_view(viewer: napari.Viewer, layer: Image) -> Spans:
     """Return rows and columns of a layer that the canvas shows.
 
@@ -86,8 +91,9 @@ def in_view(viewer: napari.Viewer, layer: Image) -> Spans:
         When nothing of the layer is in view.
     """
     canvas = np.asarray(viewer.window._qt_viewer.canvas.size, float)  # no public name for it
-    centre = np.asarray(viewer.camera.center[-2:], float)
-    half = canvas / viewer.camera.zoom / 2
+    camera = camera_of(viewer)
+    centre = np.asarray(camera.center[-2:], float)
+    half = canvas / camera.zoom / 2
     corners = [centre + np.array(sign) * half for sign in ((-1, -1), (-1, 1), (1, -1), (1, 1))]
     return _rows_and_columns(layer, [_at(viewer, corner) for corner in corners], "nothing of it is in view")
 

@@ -16,6 +16,7 @@ from superres.plugin.background import Background
 from superres.plugin.docked import Listening
 from superres.plugin.grid import along, finest
 from superres.plugin.layer_choice import unit_of
+from superres.plugin.placing import camera_of
 from superres.plugin.profile_plot import Curve, ProfilePlot
 from superres.plugin.trust_maps import TrustMaps
 
@@ -98,7 +99,7 @@ class ProfilePanel(QGroupBox):
             self._line.events.data.connect(self.follow)
             self._line.mouse_drag_callbacks.append(self._drawing)
         self._line.data = []
-        self._line.current_edge_width = _WIDTH / getattr(self._viewer, "scene", self._viewer).camera.zoom
+        self._line.current_edge_width = _WIDTH / camera_of(self._viewer).zoom
         self._viewer.layers.selection.active = self._line
         self._line.mode = "add_line"
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from superres.plugin.placing import camera_of
+
 # Screen pixels: how near to the line one must press to move it, and the size of its handle.
 _NEAR = 10.0
 _HANDLE = 16.0
@@ -154,7 +156,7 @@ class Swipe:
         """Move the line with the mouse, if it was pressed near it."""
         if not self._shows_line or abs(float(event.pos[0]) - self._position) > _NEAR:
             return
-        camera = getattr(viewer, "scene", viewer).camera  # where newer versions of napari keep it
+        camera = camera_of(viewer)
         pans, camera.mouse_pan = camera.mouse_pan, False
         try:
             yield

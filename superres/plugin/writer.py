@@ -66,11 +66,14 @@ def _save(out: Path, layers: Sequence[FullLayerData], format: Format) -> list[st
     def work(progress: ProgressCallback) -> None:
         convert(volume, out, format=format, overwrite=format == "ome-tiff", progress=progress)
 
+    before = _file_at(out)
     try:
         with_progress(work, f"Saving {out.name}")
     except BaseException as error:
         if format != "ome-tiff":
             _remove(out)
+        elif isinstance(error, Cancelled) and _file_at(out) != before:
+            return [str(out)]  # it was whole before it could be stopped
         if not isinstance(error, Cancelled):
             raise
         from napari.utils.notifications import show_info
@@ -78,6 +81,15 @@ def _save(out: Path, layers: Sequence[FullLayerData], format: Format) -> list[st
         show_info(f"Saving {out.name} was stopped; nothing was left behind.")
         return []
     return [str(out)]
+
+
+def _file_at(out: Path) -> tuple[int, int] | None:
+    """Tell one file from another that has taken its place."""
+    try:
+        found = out.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _remove(out: Path) -> None:
@@ -133,18 +145,21 @@ class _Watched:
         dialog.setMinimumDuration(500)
         dialog.setAutoReset(False)
         dialog.setAutoClose(False)
+        dialog.canceled.connect(self._stop)
         thread = threading.Thread(target=self._do, name="superres save")
         thread.start()
         while thread.is_alive():
             thread.join(0.02)
             dialog.setValue(int(1000 * self._share))
             QApplication.processEvents()
-            self._stopped = self._stopped or dialog.wasCanceled()
         dialog.close()
         dialog.deleteLater()
         if self._error is not None:
             raise self._error
         return self._result
+
+    def _stop(self) -> None:
+        self._stopped = True
 
     def _do(self) -> None:
         try:

@@ -76,13 +76,15 @@ def _opened(viewer: Any, image: str) -> dict[str, float]:
 
 def _moved(viewer: Any, layers: list[Any]) -> float:
     """Zoom in and go about, through planes where there are any; returns seconds per step, on average."""
+    from superres.plugin.placing import camera_of
+
     _drawn()
-    zoom, started = viewer.camera.zoom, time.perf_counter()
+    zoom, started = camera_of(viewer).zoom, time.perf_counter()
     for step in range(STEPS):
-        viewer.camera.zoom = zoom * 2 ** (step % 5)
+        camera_of(viewer).zoom = zoom * 2 ** (step % 5)
         extent = layers[0].extent.world
         place = (step + 0.5) / STEPS
-        viewer.camera.center = (0, *(extent[0] + (extent[1] - extent[0]) * place)[-2:])
+        camera_of(viewer).center = (0, *(extent[0] + (extent[1] - extent[0]) * place)[-2:])
         for axis in range(viewer.dims.ndim - 2):
             viewer.dims.set_current_step(axis, step % viewer.dims.nsteps[axis])
         _drawn()

@@ -70,10 +70,12 @@ def main(image: str, model: str, folder: Path, jobs: int) -> dict[str, float]:
 
 
 def _previews(viewer: Any, widget: Any, lateness: Lateness) -> dict[str, float]:
+    from superres.plugin.placing import camera_of
+
     seconds = []
     lateness.begin()
     for number in range(4):
-        viewer.camera.center = (0, *(np.asarray(viewer.layers[0].extent.world).mean(0)[-2:] + 8 * number))
+        camera_of(viewer).center = (0, *(np.asarray(viewer.layers[0].extent.world).mean(0)[-2:] + 8 * number))
         started = time.perf_counter()
         widget.preview.button.click()
         _wait(lambda: not widget.preview.previews.is_busy)
@@ -104,9 +106,11 @@ def _cancelled(widget: Any, out: Path) -> dict[str, float]:
 
 def _memory_of_jobs(viewer: Any, widget: Any, folder: Path, jobs: int) -> dict[str, float]:
     """Run small jobs; their layers are deleted, as a person who looks at one result after another does."""
+    from superres.plugin.placing import camera_of
+
     widget.part_row.slices.setCurrentText("the plane shown")
     widget.part_row.area.setCurrentText("what is in view")
-    viewer.camera.zoom *= 8
+    camera_of(viewer).zoom *= 8
     taken = []
     for number in range(jobs + 1):
         row = _start(widget, folder / f"small{number}.ome.zarr")

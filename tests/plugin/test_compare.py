@@ -20,6 +20,7 @@ from superres.modelfile import ModelHeader, save_model_file
 from superres.nets import Architecture, UNet
 from superres.plugin import trust_maps
 from superres.plugin.compare import CompareWidget, likely_pair
+from superres.plugin.placing import camera_of
 from superres.plugin.point_panel import Point, texts
 from superres.plugin.trust_maps import open_maps
 from superres.volumes import open_volume
@@ -117,17 +118,17 @@ class Screen:
     def place_of(self, layer: Any, index: tuple[float, ...]) -> QPoint:
         """Return the pixel of the screen at which a voxel is."""
         y, x = layer.data_to_world(index)[-2:]
-        middle_y, middle_x = self.viewer.scene.camera.center[-2:]
+        middle_y, middle_x = camera_of(self.viewer).center[-2:]
         height, width = self.canvas.size
-        zoom = self.viewer.scene.camera.zoom
+        zoom = camera_of(self.viewer).zoom
         return QPoint(round(width / 2 + (x - middle_x) * zoom), round(height / 2 + (y - middle_y) * zoom))
 
     def press(self, start: QPoint, *others: QPoint) -> None:
         left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
         self._send(QEvent.Type.MouseButtonPress, start, left, left)
         for other in others:
-            self.qtbot.wait(30)  # moves that follow at once are dropped
             self._send(QEvent.Type.MouseMove, other, none, left)
+            self.qtbot.wait(100)  # moves that follow at once are put off, and lost when the button is let go
         self._send(QEvent.Type.MouseButtonRelease, others[-1] if others else start, left, none)
         self.qtbot.wait(20)
 
@@ -178,12 +179,12 @@ def test_swipe_shows_the_input_left_and_the_result_right(compare: CompareWidget,
         line = round(share / 1000 * seen.shape[1])
         np.testing.assert_array_equal(seen[30:200, : line - 12], seen_low[30:200, : line - 12])
         np.testing.assert_array_equal(seen[30:200, line + 12 :], seen_result[30:200, line + 12 :])
-    zoom, centre = viewer.scene.camera.zoom, viewer.scene.camera.center
+    zoom, centre = camera_of(viewer).zoom, camera_of(viewer).center
     height, width = screen.canvas.size
     screen.press(QPoint(round(0.65 * width), height // 2), QPoint(width // 2, 90), QPoint(width // 4, 90))
     assert abs(compare.position.value() - 250) <= 2
-    assert (viewer.scene.camera.zoom, viewer.scene.camera.center) == (zoom, centre)
-    assert viewer.scene.camera.mouse_pan
+    assert (camera_of(viewer).zoom, camera_of(viewer).center) == (zoom, centre)
+    assert camera_of(viewer).mouse_pan
     compare.swipe.click()
     np.testing.assert_array_equal(screen.see(), seen_result)  # the result lies above the input again
     compare._timer.setInterval(3_600_000)  # the test blinks, not the clock

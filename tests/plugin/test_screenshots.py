@@ -39,5 +39,5 @@ def test_every_scene_gives_a_picture(viewer: Any, tmp_path: Path) -> None:
         assert picture.shape[1] > 900
         canvas = picture[100:-100, 500:-100, :3]
         assert canvas.std() > 10, f"{name}: nothing is shown"
-        assert len(np.unique(canvas.reshape(-1, 3), axis=0)) > 50
+        assert len(np.unique(canvas.reshape(-1, 3), axis=0)) > 30, f"{name}: too few colours for an image"
         assert not viewer.layers

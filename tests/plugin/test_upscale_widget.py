@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QApplication
 from superres.config import UpscaleConfig
 from superres.inference import upscale
 from superres.plugin.job import Jobs
+from superres.plugin.placing import camera_of
 from superres.plugin.reader import read
 from superres.volumes import open_volume
 
@@ -97,7 +98,7 @@ def test_preview_is_the_output_there_and_follows_the_view(
         height, width = layer.data.shape[-2:]
         there = expected[0, 0, plane, first[1] : first[1] + height, first[2] : first[2] + width]
         np.testing.assert_allclose(layer.translate[0], plane * 0.5)
-        return bool(np.array_equal(layer.data[0], there))
+        return bool(np.array_equal(layer.data[0], there.compute()))
 
     viewer.dims.set_current_step(0, 2)
     click(qtbot, widget.preview.button)
@@ -107,12 +108,12 @@ def test_preview_is_the_output_there_and_follows_the_view(
     assert widget.preview.layer.data.shape == (1, 512, 512)
     np.testing.assert_allclose(widget.preview.layer.scale, (0.5, 0.1, 0.1))
     assert shows_the_output(2)
-    viewer.camera.zoom *= 6
+    camera_of(viewer).zoom *= 6
     widget.preview.follow.setChecked(True)
     qtbot.waitUntil(lambda: widget.preview.layer.data.shape[1] < 512, timeout=LONG)
     assert shows_the_output(2)
     before = widget.preview.layer.translate.copy()
-    viewer.camera.center = (0, 20, 25)
+    camera_of(viewer).center = (0, 20, 25)
     viewer.dims.set_current_step(0, 1)
     qtbot.waitUntil(lambda: not np.array_equal(widget.preview.layer.translate, before), timeout=LONG)
     assert shows_the_output(1)
@@ -253,6 +254,8 @@ def test_what_is_missing_or_wrong_is_said_plainly(
         click(qtbot, widget.preview.button)
     else:
         click(qtbot, widget.run_button)
+    # A layer in memory is written down first.
+    qtbot.waitUntil(lambda: len(told(says)) > before, timeout=LONG)
     (message,) = told(says)[before:]
     assert "Traceback" not in message
     assert not widget.rows and Jobs.shared()._jobs == []
@@ -281,7 +284,7 @@ def test_a_layer_deleted_meanwhile_a_bad_folder_and_two_jobs(
     wait_for_end(qtbot, good)
     assert good.status.text().startswith("done in")
     assert (tmp_path / "good.ome.zarr" / "zarr.json").is_file()
-    assert [one.name for one in viewer.layers] == ["stack upscaled"]
+    assert [one.name for one in viewer.layers] == ["stack: actin upscaled"]
     click(qtbot, bad.close_button)
     assert widget.rows == [good]
 
