@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from superres.config import UpscaleConfig
 from superres.inference.plan import TilePlan
 from superres.nets.architecture import SMALL_INPUT
 from superres.nets.strips import Strips
@@ -36,9 +37,12 @@ def descends(predictor: Predictor, plan: TilePlan) -> bool:
     return predictor.works_in_strips and plan.halo[1] >= predictor.header.receptive_radius[1]
 
 
-def descending(predictor: Predictor, plan: TilePlan) -> TilePlan:
-    """Return a plan, of the same shards, with tiles of fewer rows where these cost nothing: less is held at once."""
-    if not descends(predictor, plan) or plan.tile[1] <= _ROWS:
+def descending(predictor: Predictor, plan: TilePlan, config: UpscaleConfig) -> TilePlan:
+    """Return a plan, of the same shards, with tiles of fewer rows where these cost nothing: less is held at once.
+
+    Without a guard, which looks at more than a tile, strips gain nothing, and tiles stay as they are.
+    """
+    if not predictor.is_examined(config) or not descends(predictor, plan) or plan.tile[1] <= _ROWS:
         return plan
     step = predictor.header.stride[1]
     rows = -(-plan.tile[1] // -(-plan.tile[1] // _ROWS) // step) * step

@@ -78,11 +78,14 @@ class Outlook:
         fingerprints are not those of the stores.
     channels : tuple of int
         Of the input, that the net is given.
+    is_examined : bool
+        Whether a guard looks at what the net makes.
     """
 
     plan: TilePlan
     layouts: Mapping[str, StoreLayout]
     channels: tuple[int, ...]
+    is_examined: bool
 
     @property
     def image(self) -> StoreLayout:
@@ -107,7 +110,7 @@ def outlook(volume: Volume, predictor: Predictor, config: UpscaleConfig) -> Outl
         )
     predictor.require_channels(len(channels), str(volume.source))
     crop = Crop.of(volume, config.crop)
-    plan = descending(predictor, crop.plan(predictor, volume, config))
+    plan = descending(predictor, crop.plan(predictor, volume, config), config)
     voxel_size, translation = upscaled_grid(volume.voxel_size, crop.translation(volume), plan.factor)
     predicted = 1 if predictor.header.context.get("axis") == "c" else len(channels)
     image = StoreLayout(
@@ -120,13 +123,13 @@ def outlook(volume: Volume, predictor: Predictor, config: UpscaleConfig) -> Outl
         fingerprint="0",
     )
     layouts = {"image": image}
-    if config.trust and not predictor.is_deep and predictor.header.channels == 1:
+    if config.trust and predictor.is_examined(config):
         layouts["trust"] = _of_trust(image, plan, volume)
         if predictor.has_interval:
             nt, c, *space = image.shape
             shape = (nt, c * len(SIDES), space[0], space[1], space[2])
             layouts["interval"] = replace(image, shape=shape, dtype=str(width_dtype(np.dtype(image.dtype))))
-    return Outlook(plan, layouts, channels)
+    return Outlook(plan, layouts, channels, predictor.is_examined(config))
 
 
 def _of_trust(image: StoreLayout, plan: TilePlan, volume: Volume) -> StoreLayout:

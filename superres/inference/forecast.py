@@ -156,9 +156,9 @@ def _given(ahead: Outlook, predictor: Predictor) -> tuple[int, ...]:
             max(core + 2 * halo, least) for core, halo, least in zip(plan.tile, plan.halo, SMALLEST_BLOCK, strict=True)
         ]
         return (images, *(_rounded(side, step) for side, step in zip(sides, header.stride, strict=True)))
-    guarded = 2 * _GUARDED if "trust" in ahead.layouts else 0
+    guarded = 2 * _GUARDED if ahead.is_examined else 0
     # Tiles that lie below each other share what is around them.
-    shares = descends(predictor, plan) and plan.tile[1] < plan.shape[1]
+    shares = ahead.is_examined and descends(predictor, plan) and plan.tile[1] < plan.shape[1]
     sides = [
         max(core if shares and axis == 0 else min(core + guarded, n) + 2 * halo, SMALLEST_INPUT)
         for axis, (core, halo, n) in enumerate(zip(plan.tile[1:], plan.halo[1:], plan.shape[1:], strict=True))

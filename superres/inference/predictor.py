@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from superres.config import Halo, IntensityRule, Precision
+from superres.config import Halo, IntensityRule, Precision, UpscaleConfig
 from superres.errors import ModelFileError
 from superres.inference.descent import Way
 from superres.inference.plan import DEFAULT_TILE, Region, TilePlan, fitted, plan_tiles
@@ -183,9 +183,12 @@ class Predictor:
     @property
     def works_in_strips(self) -> bool:
         """Whether the net can, and is to, go down a plane in strips: on the CPU, where large tiles take too much."""
-        of = self._net.architecture
-        goes = of.dimensions == 2 and of.grid == "low" and of.exact_tiling and len(of.widths) > 1
-        return goes and self.device.type == "cpu"
+        of, on_cpu = self._net.architecture, self.device.type == "cpu"
+        return on_cpu and of.dimensions == 2 and of.grid == "low" and of.exact_tiling and len(of.widths) > 1
+
+    def is_examined(self, config: UpscaleConfig) -> bool:
+        """Whether guard or maps look at what it predicts: they can at single planes of one channel."""
+        return (config.guard or config.trust) and not self.is_deep and self.header.channels == 1
 
     @property
     def tile_bytes(self) -> int:

@@ -169,6 +169,11 @@ class Channel:
         """Its black and white."""
         return self.intensities[self.index]
 
+    @property
+    def descends(self) -> bool:
+        """Whether the net goes down its planes in strips; without a guard they gain nothing, and take more memory."""
+        return self.guard is not None and descends(self.predictor, self.plan)
+
     def recorded(self, t: int, z: int, y: slice, x: slice) -> NDArray[Any]:
         """Read part of a plane as it was recorded, (1, y, x)."""
         return self.volume.read(t=t, c=self.index, z=slice(z, z + 1), y=y, x=x)
@@ -268,11 +273,11 @@ class Channel:
     def places(self, region: Region) -> Iterable[Region]:
         """List the tiles of a region, those that see the same planes, or share a halo, behind each other."""
         places = self.plan.blocks(region)
-        if self.predictor.header.context.get("axis") != "z":
-            if descends(self.predictor, self.plan):
-                return sorted(places, key=lambda place: (place[0].start, place[2].start, place[1].start))
-            return places
-        return sorted(places, key=lambda place: (place[1].start, place[2].start, place[0].start))
+        if self.predictor.header.context.get("axis") == "z":
+            return sorted(places, key=lambda place: (place[1].start, place[2].start, place[0].start))
+        if self.descends:
+            return sorted(places, key=lambda place: (place[0].start, place[2].start, place[1].start))
+        return places
 
     def _core(self, t: int, place: Region, region: Region, source: Source) -> NDArray[np.float32]:
         """Predict one core without a guard, normalised, (z * fz, y * fy, x * fx)."""
@@ -287,7 +292,6 @@ class Channel:
         def cores() -> NDArray[np.float32]:
             if self.predictor.is_deep:
                 return self.predictor.predict_block(read_block, self.plan, place)
-            # Not down the plane in strips: they gain nothing where no guard looks at more than the tile, and take more.
             return self.predictor.predict_tile(read, self.plan, rows, columns)[:, None]
 
         if self.shared is None:
@@ -355,24 +359,22 @@ def make_channels(
     shared = Shared() if several else None
     at_once = several or context.get("axis") == "c"
     descent = Descent()
-    without = _unguarded(predictor) if config.guard or config.trust else ()
+    is_examined = predictor.is_examined(config)
+    without = _unguarded(predictor) if (config.guard or config.trust) and not is_examined else ()
     found = []
     for index in predicted:
         given = known if at_once else {index: known[index]}
         held = Planes(context.get("frames", 1) + 1)
         plain = Channel(volume, index, given, predictor, plan, None, config.guard, without, shared, held, None, descent)
-        found.append(plain if without or not (config.guard or config.trust) else _guarded(plain, trust=config.trust))
+        found.append(_guarded(plain, trust=config.trust) if is_examined else plain)
     return found
 
 
 def _unguarded(predictor: Predictor) -> tuple[str, ...]:
-    """Say why a net can have no guard; empty where it can."""
+    """Say why a net can have no guard."""
     what = "convolves along Z" if predictor.is_deep else f"predicts {predictor.header.channels} channels at once"
-    if not predictor.is_deep and predictor.header.channels == 1:
-        return ()
-    return (
-        f"the model {what}: there is no guard and there are no trust maps, which examine single planes of one channel",
-    )
+    why = "there is no guard and there are no trust maps, which examine single planes of one channel"
+    return (f"the model {what}: {why}",)
 
 
 def _guarded(plain: Channel, *, trust: bool) -> Channel:

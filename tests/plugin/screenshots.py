@@ -52,6 +52,9 @@ class Material:
         from superres.volumes import open_volume
         from superres.volumes.hyperstack import save_hyperstack
 
+        files = [self.folder / name for name in ("fast.tif", "sharp.ome.zarr", "truth.tif")]
+        if all(file.exists() for file in files):
+            return files[0], files[1], files[2]
         if self.data is None:
             from skimage import data
 
@@ -64,7 +67,6 @@ class Material:
         y, x = (n // f for n, f in zip(truth.shape, (fy, fx), strict=True))
         low = truth[: y * fy, : x * fx].reshape(y, fy, x, fx).mean((1, 3))
         low = np.clip(low + np.random.default_rng(0).normal(size=low.shape) * 4, 0, 255)
-        files = [self.folder / name for name in ("fast.tif", "sharp.ome.zarr", "truth.tif")]
         save_hyperstack(
             files[0], low.round().astype(np.uint8)[None, None, None], voxel_size=(None, size * fy, size * fx)
         )
@@ -151,6 +153,26 @@ def overview(viewer: napari.Viewer, material: Material) -> None:
     _until(lambda: made.wait(0))
 
 
+def upscale(viewer: napari.Viewer, material: Material) -> None:
+    """Preview the middle of a recording, and upscale all of it."""
+    from superres.plugin.upscale import UpscaleWidget
+
+    low, _, _ = material.upscaled()
+    viewer.open(str(low), plugin="superres")
+    widget = UpscaleWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Upscale", area="right")
+    widget.model_row.box.setCurrentText(str(material.model or material.folder / "none.safetensors"))
+    widget.output_row.edit.setText(str(material.folder / "fast_upscaled.ome.zarr"))
+    viewer.reset_view()
+    _settle()
+    widget.run_button.click()
+    _until(lambda: widget.rows[0].job is not None and widget.rows[0].job.state == "ended")
+    viewer.layers[-1].visible = False
+    widget.preview.button.click()
+    _until(lambda: widget.preview.layer is not None)
+    widget.preview.release()
+
+
 def compare(viewer: napari.Viewer, material: Material) -> None:
     """Swipe between an input and its result, with the deviations from the input and a profile."""
     from superres.plugin.compare import CompareWidget
@@ -205,7 +227,7 @@ def train(viewer: napari.Viewer, material: Material) -> None:
 
 
 SCENES: dict[str, Scene] = {"samples": samples, "channels": channels, "stack": stack, "overview": overview}
-SCENES |= {"compare": compare, "evaluate": evaluate, "train": train}
+SCENES |= {"upscale": upscale, "compare": compare, "evaluate": evaluate, "train": train}
 """What each picture is called, and who sets it up."""
 
 
