@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from superres.config import UpscaleConfig
 from superres.errors import InputError, ModelFileError, OutputWriteError
 from superres.inference.cropping import Crop
-from superres.inference.descent import descending
 from superres.inference.guarded import noise_windows
 from superres.inference.interval import SIDES, interval_path, width_dtype
 from superres.inference.plan import TilePlan, largest_divisor
@@ -110,7 +109,7 @@ def outlook(volume: Volume, predictor: Predictor, config: UpscaleConfig) -> Outl
         )
     predictor.require_channels(len(channels), str(volume.source))
     crop = Crop.of(volume, config.crop)
-    plan = descending(predictor, crop.plan(predictor, volume, config), config)
+    plan = crop.plan(predictor, volume, config)
     voxel_size, translation = upscaled_grid(volume.voxel_size, crop.translation(volume), plan.factor)
     predicted = 1 if predictor.header.context.get("axis") == "c" else len(channels)
     image = StoreLayout(

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from superres.config import UpscaleConfig
-from superres.inference.descent import descends
 from superres.inference.estimate import Outlook, Space, outlook, packed_share, space_needed, space_taken
 from superres.inference.plan import SMALLEST_BLOCK, SMALLEST_INPUT
 from superres.inference.predictor import Predictor
@@ -157,11 +156,9 @@ def _given(ahead: Outlook, predictor: Predictor) -> tuple[int, ...]:
         ]
         return (images, *(_rounded(side, step) for side, step in zip(sides, header.stride, strict=True)))
     guarded = 2 * _GUARDED if ahead.is_examined else 0
-    # Tiles that lie below each other share what is around them.
-    shares = ahead.is_examined and descends(predictor, plan) and plan.tile[1] < plan.shape[1]
     sides = [
-        max(core if shares and axis == 0 else min(core + guarded, n) + 2 * halo, SMALLEST_INPUT)
-        for axis, (core, halo, n) in enumerate(zip(plan.tile[1:], plan.halo[1:], plan.shape[1:], strict=True))
+        max(min(core + guarded, n) + 2 * halo, SMALLEST_INPUT)
+        for core, halo, n in zip(plan.tile[1:], plan.halo[1:], plan.shape[1:], strict=True)
     ]
     return (images, *(_rounded(side, step) for side, step in zip(sides, header.stride[1:], strict=True)))
 

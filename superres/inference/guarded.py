@@ -14,7 +14,6 @@ from superres.config import DegradeStep
 from superres.degrade.noise_line import LEAST_VARIANCE, NoiseLine, measure_noise_line
 from superres.degrade.transfer import Transfer, transfer_of
 from superres.errors import ConfigError, ModelFileError
-from superres.inference.descent import Way
 from superres.inference.guard import Evidence, Guard, Place, damped
 from superres.inference.plan import SMALLEST_INPUT, TilePlan
 from superres.nets import resample
@@ -82,7 +81,6 @@ def predict_grown(
     guard: Guard,
     *,
     interval: bool = False,
-    way: Way | None = None,
 ) -> Grown:
     """Run the net for the core of one tile of one channel, and for as much around it as the guard needs.
 
@@ -100,12 +98,10 @@ def predict_grown(
         Of the channel.
     interval : bool
         Whether to predict the half-widths, too.
-    way : Way, optional
-        As for `superres.inference.predictor.Predictor.predict_tile`.
     """
     once = _ReadOnce(read)
     grown = grown_core(core, plan, guard.reach, predictor.header.stride[1:])
-    parts = predictor.predict_tile(once, plan, *grown, interval=interval, way=way)
+    parts = predictor.predict_tile(once, plan, *grown, interval=interval)
     return Grown(core, grown, parts, _Own(once, predictor.target))
 
 

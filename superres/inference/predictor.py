@@ -15,14 +15,12 @@ from torch import Tensor
 
 from superres.config import Halo, IntensityRule, Precision, UpscaleConfig
 from superres.errors import ModelFileError
-from superres.inference.descent import Way
 from superres.inference.plan import DEFAULT_TILE, Region, TilePlan, fitted, plan_tiles
 from superres.inference.restoring import restore_image
 from superres.inference.tiling import ReadBlock, ReadNormalised, predict_core
 from superres.modelfile import ModelHeader
 from superres.nets import UNet, place
 from superres.nets.device import all_devices, autocast, computes_faster_rounded, free_memory, layout
-from superres.nets.strips import Strips
 
 # What the layers of a net may take by default: with all else an upscaling stays below 2 GB. Tiles depend on it, and
 # shards on tiles, so that it is the same on every machine; with less free memory tiles are made smaller, shards not.
@@ -171,21 +169,6 @@ class Predictor:
         prediction: NDArray[np.float32] = parts[0].float().cpu().numpy()
         return prediction
 
-    def strips(self, first: int, width: int, inner: slice, *, interval: bool) -> Strips:
-        """Return what takes a column of a plane through the net, for `predict_further`; arguments as for `Strips`."""
-        return Strips(self._net, first=first, width=width, inner=inner, interval=interval)
-
-    @torch.inference_mode()
-    def predict_further(self, strips: Strips, low: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Give a column its next rows, (images, y, x), and return what comes out, (c or 3 c, y * fy, x * fx)."""
-        return self._computed(strips.further, low)
-
-    @property
-    def works_in_strips(self) -> bool:
-        """Whether the net can, and is to, go down a plane in strips: on the CPU, where large tiles take too much."""
-        of, on_cpu = self._net.architecture, self.device.type == "cpu"
-        return on_cpu and of.dimensions == 2 and of.grid == "low" and of.exact_tiling and len(of.widths) > 1
-
     def is_examined(self, config: UpscaleConfig) -> bool:
         """Whether guard or maps look at what it predicts: they can at single planes of one channel."""
         return (config.guard or config.trust) and not self.is_deep and self.header.channels == 1
@@ -232,7 +215,6 @@ class Predictor:
         columns: slice,
         *,
         interval: bool = False,
-        way: Way | None = None,
     ) -> NDArray[np.float32]:
         """Predict the core of one tile of a plane from its surroundings.
 
@@ -249,15 +231,13 @@ class Predictor:
             The core, in low-resolution voxels.
         interval : bool
             Whether to append the half-widths, as `predict_interval` does.
-        way : Way, optional
-            The way down this plane, on which tiles share their halos.
 
         Returns
         -------
         ndarray
             float32, (c, rows * fy, columns * fx), normalised intensities; with `interval` (3 c, ...).
         """
-        return predict_core(self, read, plan, (rows, columns), interval=interval, way=way)
+        return predict_core(self, read, plan, (rows, columns), interval=interval)
 
     def predict_block(
         self, read: ReadBlock, plan: TilePlan, core: Region, *, interval: bool = False

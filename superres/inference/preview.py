@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from superres.config import UpscaleConfig
 from superres.errors import InputError
-from superres.inference.descent import Descent
 from superres.inference.estimate import outlook
 from superres.inference.loading import load_model
 from superres.inference.plan import Region, TilePlan, overlap
@@ -129,7 +128,7 @@ class Preview:
         """
         own = self._channel(channel)
         # What is kept from tile to tile is known by where tiles begin, and those of previews differ in size.
-        own = replace(own, shared=None if own.shared is None else Shared(), descent=Descent())
+        own = replace(own, shared=None if own.shared is None else Shared())
         part = overlap(
             place, (slice(0, self.plan.shape[0]), slice(0, self.plan.shape[1]), slice(0, self.plan.shape[2]))
         )

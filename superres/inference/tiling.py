@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from superres.errors import SuperresError
 from superres.inference.blending import blend_tiles
-from superres.inference.descent import Way
 from superres.inference.plan import SMALLEST_BLOCK, SMALLEST_INPUT, TilePlan
 from superres.volumes.edges import mirrored
 
@@ -30,24 +29,22 @@ _SMALLEST_TILE = 16
 
 
 def predict_core(
-    predictor: Predictor, read: Read, plan: TilePlan, core: Core, *, interval: bool, way: Way | None = None
+    predictor: Predictor, read: Read, plan: TilePlan, core: Core, *, interval: bool
 ) -> NDArray[np.float32]:
     """Predict a core; of a net whose output depends on the tile, from all tiles that reach into it.
 
     See `Predictor.predict_tile` and `Predictor.predict_block`.
     """
     if predictor.exact_tiling:
-        return _predict_part(predictor, read, plan, core, interval, way)
+        return _predict_part(predictor, read, plan, core, interval)
     stride = predictor.header.stride[-len(core) :]
     return blend_tiles(lambda part: _predict_part(predictor, read, plan, part, interval), plan, core, stride)
 
 
-def _predict_part(
-    predictor: Predictor, read: Read, plan: TilePlan, core: Core, interval: bool, way: Way | None = None
-) -> NDArray[np.float32]:
+def _predict_part(predictor: Predictor, read: Read, plan: TilePlan, core: Core, interval: bool) -> NDArray[np.float32]:
     """Predict a core, (rows, columns) or (planes, rows, columns); what is too large for the memory in halves."""
     try:
-        return _predict_whole(predictor, read, plan, core, interval, way)
+        return _predict_whole(predictor, read, plan, core, interval)
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             if predictor.device.type == "cpu":
@@ -68,9 +65,7 @@ def _predict_part(
     return np.concatenate(parts, axis=1 + axis)
 
 
-def _predict_whole(
-    predictor: Predictor, read: Read, plan: TilePlan, core: Core, interval: bool, way: Way | None
-) -> NDArray[np.float32]:
+def _predict_whole(predictor: Predictor, read: Read, plan: TilePlan, core: Core, interval: bool) -> NDArray[np.float32]:
     axes = len(core)
     halos, lengths = plan.halo[-axes:], plan.shape[-axes:]
     smallest = SMALLEST_BLOCK if axes == 3 else (SMALLEST_INPUT,) * 2
@@ -84,10 +79,6 @@ def _predict_whole(
     block = read(*(slice(int(index.min()), int(index.max()) + 1) for index in indices))
     for axis, index in enumerate(indices, start=1):
         block = block.take(index - index.min(), axis=axis)
-    if way is not None:
-        found = way.predict(predictor, plan, core, block, interval=interval)
-        if found is not None:
-            return found
     inner = tuple(slice(halo, halo + part.stop - part.start) for part, halo in zip(core, halos, strict=True))
     return predictor.predict_inner(block, inner, interval=interval)
 

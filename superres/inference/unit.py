@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from superres.config import UpscaleConfig
 from superres.inference.claim import Claim
-from superres.inference.descent import Descent, descends
 from superres.inference.guard import Evidence, Guard
 from superres.inference.guarded import Grown, examined, make_guard, noise_windows, part_of, predict_grown
 from superres.inference.interval import half_widths
@@ -147,8 +146,6 @@ class Channel:
         What was read last of the images beside it.
     claim : Claim or None
         What the half-widths promise; None where they are not wanted, or the model gives none.
-    descent : Descent
-        The way of the net down a plane; that of all channels.
     """
 
     volume: Volume
@@ -162,17 +159,11 @@ class Channel:
     shared: Shared | None
     held: Planes
     claim: Claim | None = None
-    descent: Descent = field(default_factory=Descent)
 
     @property
     def intensity(self) -> Intensity:
         """Its black and white."""
         return self.intensities[self.index]
-
-    @property
-    def descends(self) -> bool:
-        """Whether the net goes down its planes in strips; without a guard they gain nothing, and take more memory."""
-        return self.guard is not None and descends(self.predictor, self.plan)
 
     def recorded(self, t: int, z: int, y: slice, x: slice) -> NDArray[Any]:
         """Read part of a plane as it was recorded, (1, y, x)."""
@@ -202,10 +193,7 @@ class Channel:
             return self._beside(t, planes.start, y, x, source)
 
         with_interval = self.claim is not None
-        way = self.descent.of(t, self.index, planes.start)
-        grown = predict_grown(
-            self.predictor, read, self.plan, (rows, columns), self.guard, interval=with_interval, way=way
-        )
+        grown = predict_grown(self.predictor, read, self.plan, (rows, columns), self.guard, interval=with_interval)
         return Forward(place, None, grown, source)
 
     def strips(self, forward: Forward) -> Iterator[Forward]:
@@ -271,12 +259,10 @@ class Channel:
         return written, half_widths(written[0], lowest, highest)
 
     def places(self, region: Region) -> Iterable[Region]:
-        """List the tiles of a region, those that see the same planes, or share a halo, behind each other."""
+        """List the tiles of a region, those that see the same planes behind each other."""
         places = self.plan.blocks(region)
         if self.predictor.header.context.get("axis") == "z":
             return sorted(places, key=lambda place: (place[1].start, place[2].start, place[0].start))
-        if self.descends:
-            return sorted(places, key=lambda place: (place[0].start, place[2].start, place[1].start))
         return places
 
     def _core(self, t: int, place: Region, region: Region, source: Source) -> NDArray[np.float32]:
@@ -358,14 +344,13 @@ def make_channels(
     predicted = [indices[predictor.target]] if context.get("axis") == "c" else list(indices)
     shared = Shared() if several else None
     at_once = several or context.get("axis") == "c"
-    descent = Descent()
     is_examined = predictor.is_examined(config)
     without = _unguarded(predictor) if (config.guard or config.trust) and not is_examined else ()
     found = []
     for index in predicted:
         given = known if at_once else {index: known[index]}
         held = Planes(context.get("frames", 1) + 1)
-        plain = Channel(volume, index, given, predictor, plan, None, config.guard, without, shared, held, None, descent)
+        plain = Channel(volume, index, given, predictor, plan, None, config.guard, without, shared, held)
         found.append(_guarded(plain, trust=config.trust) if is_examined else plain)
     return found
 

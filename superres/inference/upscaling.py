@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from superres.config import UpscaleConfig
 from superres.errors import InputError
 from superres.inference.cropping import Crop
-from superres.inference.descent import descending
 from superres.inference.loading import load_model
 from superres.inference.mapped import mapped_zeros
 from superres.inference.plan import Region, TilePlan, overlap
@@ -116,7 +115,7 @@ class Upscaling:
         indices = _channels(volume, config.channels)
         predictor.require_channels(len(indices), str(source))
         intensities = measure_intensity(volume, predictor.rule, channels=indices)
-        plan = descending(predictor, predictor.fitted(crop.plan(predictor, volume, config)), config)
+        plan = predictor.fitted(crop.plan(predictor, volume, config))
         channels = make_channels(volume, indices, intensities, predictor, plan, config)
         layout = _layout(volume, crop, identity, predictor, plan, config, channels)
         store = OutputStore.open(out, layout, overwrite=config.overwrite)
@@ -134,8 +133,6 @@ class Upscaling:
         if self.channels[0].shared is not None:
             # Channels that are predicted at once, one after another.
             units.sort(key=lambda unit: (unit._replace(c=0), unit.c))
-        elif self.channels[0].descends:
-            units.sort(key=lambda unit: (unit.t, unit.c, unit.iz, unit.ix, unit.iy))
         return units
 
     @property

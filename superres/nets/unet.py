@@ -175,7 +175,7 @@ class UNet(nn.Module):
         """
         if interval and self.interval_head is None:
             return torch.cat(self.with_interval(low), dim=1)  # which says so
-        kept = self.needed(low, inner)[0]
+        kept = self._needed(low, inner)[0]
         features = self._features(low, inner)
         scaled = tuple(
             slice((part.start - whole.start) * f, (part.stop - whole.start) * f)
@@ -192,8 +192,8 @@ class UNet(nn.Module):
         return [value for name, value in self.named_parameters() if not name.startswith("interval_head.")]
 
     def _features(self, low: Tensor, inner: tuple[slice, ...] | None = None) -> Tensor:
-        """Return the features of the finest level; around a part, on the first of the places of `needed`."""
-        needed_for = self.needed(low, self._whole(low) if inner is None else inner)
+        """Return the features of the finest level; around a part, on the first of the places of `_needed`."""
+        needed_for = self._needed(low, self._whole(low) if inner is None else inner)
         x: Tensor = self.stem(low if self.architecture.grid == "low" else self._upsample(low.float()))
         skips = []
         for encode, down in zip(self.encoder, self.down, strict=True):
@@ -214,7 +214,7 @@ class UNet(nn.Module):
     def _whole(self, low: Tensor) -> tuple[slice, ...]:
         return tuple(slice(0, n) for n in low.shape[2:])
 
-    def needed(self, low: Tensor, inner: tuple[slice, ...]) -> list[tuple[slice, ...]]:
+    def _needed(self, low: Tensor, inner: tuple[slice, ...]) -> list[tuple[slice, ...]]:
         """Return for every level but the coarsest what its decoder must be given for a part, in voxels of `low`."""
         of, sizes, place = self.architecture, low.shape[2:], inner
         least = (SMALLEST_INPUT,) * 2 if of.dimensions == 2 else SMALLEST_BLOCK
@@ -247,11 +247,8 @@ class UNet(nn.Module):
         return found[::-1]
 
     def _predict(self, features: Tensor, low: Tensor) -> Tensor:
-        return self.follow(self.interpolate(low) + self.residual(features), low)
-
-    def residual(self, features: Tensor) -> Tensor:
-        """Return what the features of the finest level add to the interpolation."""
-        return resample.pixel_shuffle(self.tail(features).float(), self._shuffle)
+        residual = resample.pixel_shuffle(self.tail(features).float(), self._shuffle)
+        return self.follow(self.interpolate(low) + residual, low)
 
     def predicted_of(self, images: Tensor) -> Tensor:
         """Return the images that are predicted among those that the net takes, (n, channels, ...)."""

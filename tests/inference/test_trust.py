@@ -70,7 +70,7 @@ class Truth(Predictor):
     answer: NDArray[np.float32]
 
     def predict_tile(
-        self, read: Any, plan: Any, rows: slice, columns: slice, *, interval: bool = False, way: Any = None
+        self, read: Any, plan: Any, rows: slice, columns: slice, *, interval: bool = False
     ) -> NDArray[np.float32]:
         fy, fx = plan.factor[1:]
         return self.answer[None, rows.start * fy : rows.stop * fy, columns.start * fx : columns.stop * fx]
