@@ -37,7 +37,7 @@ from superres.plugin.sources import source_of
 if TYPE_CHECKING:
     import napari
 
-_COLUMNS = ("Method", "PSNR (dB)", "SSIM", "Detail down to (µm)")
+_COLUMNS = ("Method", "PSNR (dB)", "SSIM", "Detail (µm)")
 _DIGITS = (2, 3, 3)
 
 
@@ -194,6 +194,7 @@ class EvaluateWidget(Docked):
         self.run_button.setStyleSheet("font-weight: bold")
         self.report_button.setEnabled(False)
         self.table.setHorizontalHeaderLabels(_COLUMNS)
+        self.table.horizontalHeaderItem(3).setToolTip("The smallest detail that agrees with truth; smaller is better")
         self.table.verticalHeader().hide()
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QApplication,
     QComboBox,
@@ -69,6 +70,7 @@ class TrainWidget(Docked):
         self.train_button = QPushButton("Train")
         self.enough_button = QPushButton("Stop early and keep the model")
         self.watch = TrainWatch()
+        self._area = QScrollArea()
         self.model: Path | None = None
         self.row: JobRow | None = None
         self._enough, self._written = Path(), ""
@@ -179,6 +181,7 @@ class TrainWidget(Docked):
 
         self.watch.follow(out)
         self.watch.show()
+        QTimer.singleShot(0, lambda: self._area.ensureWidgetVisible(self.watch))  # when it has its place
         self._start(f"Train {out.name}", make, self._finish, resumes=True)
 
     def stop_early(self) -> None:
@@ -283,10 +286,10 @@ class TrainWidget(Docked):
         column.addWidget(group)
         column.addWidget(self.train_button)
         column.addLayout(self._jobs)
-        for widget in (self.enough_button, self.notes, self.watch):
+        for widget in (self.enough_button, self.watch, self.notes):
             column.addWidget(widget)
         column.addStretch()
-        area = QScrollArea()
+        area = self._area
         area.setWidgetResizable(True)
         area.setWidget(content)
         layout = QVBoxLayout(self)

@@ -9,6 +9,7 @@ a function of the viewer and of `Material`; one more scene is one more entry of 
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -66,7 +67,7 @@ class Material:
         fy, fx = read_model_header(model).factor[1:]
         y, x = (n // f for n, f in zip(truth.shape, (fy, fx), strict=True))
         low = truth[: y * fy, : x * fx].reshape(y, fy, x, fx).mean((1, 3))
-        low = np.clip(low + np.random.default_rng(0).normal(size=low.shape) * 4, 0, 255)
+        low = np.clip(low + np.random.default_rng(0).normal(size=low.shape) * 10, 0, 255)  # as fast scans do
         save_hyperstack(
             files[0], low.round().astype(np.uint8)[None, None, None], voxel_size=(None, size * fy, size * fx)
         )
@@ -127,6 +128,7 @@ def samples(viewer: napari.Viewer, material: Material) -> None:
     for layer in viewer.layers:
         layer.visible = True
     _canvas(viewer).grid.enabled = True
+    viewer.reset_view()
     _show_scale(viewer)
 
 
@@ -171,6 +173,7 @@ def upscale(viewer: napari.Viewer, material: Material) -> None:
     widget.preview.button.click()
     _until(lambda: widget.preview.layer is not None)
     widget.preview.release()
+    _look_closely(viewer, (0.4, 0.25))
 
 
 def compare(viewer: napari.Viewer, material: Material) -> None:
@@ -194,6 +197,7 @@ def compare(viewer: napari.Viewer, material: Material) -> None:
     widget.profile._line.add([ends], shape_type="line")
     widget.profile._drawn()
     _until(lambda: bool(widget.profile.plot.curves) and widget.point.point is not None)
+    _look_closely(viewer, (0.6, 0.6))
 
 
 def evaluate(viewer: napari.Viewer, material: Material) -> None:
@@ -208,6 +212,7 @@ def evaluate(viewer: napari.Viewer, material: Material) -> None:
     if material.data is not None:
         widget.run_button.click()
         _until(lambda: widget.report is not None, 600)
+    viewer.reset_view()
 
 
 def train(viewer: napari.Viewer, material: Material) -> None:
@@ -217,13 +222,14 @@ def train(viewer: napari.Viewer, material: Material) -> None:
     viewer.open(str(material.electron()), plugin="superres")
     widget = TrainWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Train", area="right")
+    viewer.reset_view()
     widget.folder.setText(str(material.folder / "model"))
     if material.data is not None:
-        widget.choice.folder.setText(str(material.data / "em-flyem" / "train"))
+        (material.folder / "sharp").symlink_to(material.data / "em-flyem" / "train")
+        widget.choice.folder.setText(str(material.folder / "sharp"))
         widget.settings.setText("steps=2000 model.preset=XS patch.batch=2 sample_every=40 validate_every=40")
         widget.train_button.click()
-        _until(lambda: len(widget.watch.losses) > 8, 600)
-        widget.row.cancel()
+        _until(lambda: len(widget.watch.losses) > 30, 600)  # it ends with the widget
 
 
 SCENES: dict[str, Scene] = {"samples": samples, "channels": channels, "stack": stack, "overview": overview}
@@ -235,7 +241,6 @@ def shoot(viewer: napari.Viewer, name: str, material: Material, out: Path) -> Pa
     """Set up a scene in an empty viewer, take its picture, and empty the viewer again."""
     viewer.window._qt_window.resize(*SIZE)
     SCENES[name](viewer, material)
-    viewer.reset_view()
     _settle()
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{name}.png"
@@ -260,6 +265,17 @@ def _show_scale(viewer: napari.Viewer, *, shown: bool = True) -> None:
     canvas = _canvas(viewer)
     bar = canvas.overlays.scale_bar if hasattr(canvas, "overlays") else canvas.scale_bar
     bar.visible = shown
+
+
+def _look_closely(viewer: napari.Viewer, place: tuple[float, float]) -> None:
+    """Zoom in to a place, Y and X as shares of what is seen when all is."""
+    from superres.plugin.placing import camera_of
+
+    viewer.reset_view()
+    (top, left), (bottom, right) = viewer.layers[0].extent.world[:, -2:]
+    camera = camera_of(viewer)
+    camera.center = (0, top + place[0] * (bottom - top), left + place[1] * (right - left))
+    camera.zoom *= 3
 
 
 def _settle(seconds: float = 0.3) -> None:
@@ -326,11 +342,23 @@ def main() -> None:
     _manifest()
     import napari
 
+    out, data, model = (None if path is None else path.resolve() for path in (given.out, given.data, given.model))
     viewer = napari.Viewer(show_welcome_screen=False)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        os.chdir(folder)  # paths of this machine say nothing to those who look at the pictures
         for name in given.scenes or SCENES:
-            shoot(viewer, name, Material(Path(folder), given.data, given.model), given.out)
-    viewer.close()
+            shoot(viewer, name, Material(Path(), data, None if model is None else _by_name(model)), out)
+        viewer.close()
+        os.chdir(out)
+
+
+def _by_name(model: Path) -> Path:
+    """Put a model into the working folder, under its own name."""
+    file = model / "model.safetensors" if model.is_dir() else model
+    link = Path(f"{read_model_header(file).name}.safetensors")
+    if not link.is_symlink():
+        link.symlink_to(file)
+    return link
 
 
 if __name__ == "__main__":

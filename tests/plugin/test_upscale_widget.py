@@ -16,6 +16,7 @@ from superres.inference import upscale
 from superres.plugin.job import Jobs
 from superres.plugin.placing import camera_of
 from superres.plugin.reader import read
+from superres.progress import Progress
 from superres.volumes import open_volume
 
 if TYPE_CHECKING:
@@ -306,3 +307,13 @@ def test_closing_ends_the_job(
     qtbot.waitUntil(lambda: job.state == "ended", timeout=LONG)
     if closes == "widget":
         viewer.add_image(np.zeros((9, 9)))  # nobody listens who is gone
+
+
+def test_what_holds_a_job_up_is_told_once(viewer: napari.Viewer, tmp_path: Path) -> None:
+    from superres.plugin.upscale import _noting
+
+    note, before = "the disk is full; waiting until there is room", len(told("the disk is full"))
+    take = _noting(tmp_path / "result.ome.zarr")
+    for event in ("", note, note, "", note):
+        take(Progress("upscale", 1, 9, "tiles", note=event))
+    assert told("the disk is full")[before:] == [f"result.ome.zarr: {note}"] * 2
