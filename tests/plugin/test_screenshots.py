@@ -34,7 +34,7 @@ def test_every_scene_gives_a_picture(viewer: Any, tmp_path: Path) -> None:
     material = tmp_path / "material"
     material.mkdir()
     for name in script.SCENES:
-        picture = iio.imread(script.shoot(viewer, name, script.Material(material), out))
+        picture = iio.imread(script.shoot(viewer, name, script.Material(material), out), mode="RGB")
         assert picture.shape[0] > 500
         assert picture.shape[1] > 900
         canvas = picture[100:-100, 500:-100, :3]
