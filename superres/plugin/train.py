@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 )
 
 from superres.errors import InputError, SuperresError
-from superres.plugin import recipe_task, train_task
+from superres.plugin import marks_task, recipe_task, train_task
 from superres.plugin.docked import Docked
 from superres.plugin.job import Job
 from superres.plugin.job_row import JobRow
@@ -72,6 +72,8 @@ class TrainWidget(Docked):
         self.model: Path | None = None
         self.row: JobRow | None = None
         self._enough, self._written = Path(), ""
+        self._marks: list[Any] = []
+        self._written_text = ""
         self._saved = SavedLayers(self)
         self._lay_out()
         self._connect()
@@ -89,10 +91,19 @@ class TrainWidget(Docked):
 
     def train(self) -> None:
         """Train with the recipe as it stands in the box; write one first where there is none."""
-        if not self.recipe.toPlainText().strip():
+        if not self.recipe.toPlainText().strip() or self._is_of_other_marks():
             self._with_request(lambda request: self._start_recipe(request, then=self._start_training))
             return
         self._start_training()
+
+    def _is_of_other_marks(self) -> bool:
+        """Whether something else is marked than what the recipe is for; one that was changed by hand stays."""
+        if not self.choice.is_marks or self.recipe.toPlainText() != self._written_text:
+            return False
+        try:
+            return bool(self.choice.marks.asked()["marks"] != self._marks)
+        except SuperresError:  # said when the request is made
+            return True
 
     def save_recipe(self) -> None:
         """Save the recipe to another file."""
@@ -106,6 +117,7 @@ class TrainWidget(Docked):
             path, fitted = self.choice.path, self.choice.fitted_to
             layers = [] if path is not None else self.choice.images
             given = self._given()
+            marked = self.choice.marks.asked() if self.choice.is_marks else {}
         except (SuperresError, ValueError) as error:
             show_error(str(error))
             return
@@ -113,6 +125,9 @@ class TrainWidget(Docked):
 
         def go_on(images: list[Image]) -> None:
             sharp, low = images[: len(layers)], images[len(layers) :]
+            if marked:
+                ready(marks_task.request(images, out, given=given, **marked))
+                return
             if self.choice.is_pair:
                 ready(recipe_task.request_for_pairs([(sharp[0], sharp[1])], out, given=given))
                 return
@@ -145,8 +160,9 @@ class TrainWidget(Docked):
         request = {**request, "replace": self._written == request["out"]}
 
         def finish(found: Mapping[str, Any]) -> None:
-            self._written = request["out"]
+            self._written, self._marks = request["out"], request.get("marks", [])
             self.recipe.setPlainText(found["text"])
+            self._written_text = self.recipe.toPlainText()
             lines = list(found["notes"])
             if found["expected"] is not None:
                 lines.insert(0, f"The training takes about {duration(found['expected'])} on this machine.")
@@ -195,7 +211,7 @@ class TrainWidget(Docked):
         if "psnr" in figures and "psnr_bicubic" in figures:
             gain = figures["psnr"] - figures["psnr_bicubic"]
             lines.append(f"On images that were not trained on it is {gain:+.2f} dB from interpolation.")
-        self._say([*lines, *found["warnings"]])
+        self._say([*lines, *found["changes"], *found["warnings"]])
         offer_model(self.model)
         show_info(f"{self.model} can be chosen in the Upscale widget now.")
 
@@ -250,7 +266,11 @@ class TrainWidget(Docked):
         self.save_button.clicked.connect(self.save_recipe)
         self.train_button.clicked.connect(self.train)
         self.enough_button.clicked.connect(self.stop_early)
+        self.choice.changed.connect(self._name_button)
         self.recipe.textChanged.connect(lambda: self.save_button.setEnabled(bool(self.recipe.toPlainText())))
+
+    def _name_button(self) -> None:
+        self.train_button.setText("Fine-tune on what I mark" if self.choice.is_marks else "Train")
 
     def _lay_out(self) -> None:
         form = QFormLayout()
