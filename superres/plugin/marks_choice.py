@@ -152,7 +152,8 @@ class MarksChoice(QWidget):
         form.addRow("Result", self.result)
         form.addRow("Recording", self.low)
         form.addRow("Sharp", self.high)
-        form.addRow("Its model", self.model)
+        form.addRow(QLabel("The model that made the result"))
+        form.addRow(self.model)
         form.addRow(text)
         form.addRow(self.mark_button, self.count)
 

@@ -266,11 +266,15 @@ class TrainWidget(Docked):
         self.save_button.clicked.connect(self.save_recipe)
         self.train_button.clicked.connect(self.train)
         self.enough_button.clicked.connect(self.stop_early)
-        self.choice.changed.connect(self._name_button)
+        self.choice.changed.connect(self._fit_choice)
         self.recipe.textChanged.connect(lambda: self.save_button.setEnabled(bool(self.recipe.toPlainText())))
 
-    def _name_button(self) -> None:
+    def _fit_choice(self) -> None:
         self.train_button.setText("Fine-tune on what I mark" if self.choice.is_marks else "Train")
+        content = self._area.widget()
+        bar = self._area.verticalScrollBar()
+        assert content is not None and bar is not None
+        self._area.setMinimumWidth(content.minimumSizeHint().width() + bar.sizeHint().width())
 
     def _lay_out(self) -> None:
         form = QFormLayout()
@@ -306,12 +310,12 @@ class TrainWidget(Docked):
         for widget in (self.enough_button, self.notes, self.watch):
             column.addWidget(widget)
         column.addStretch()
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setWidget(content)
+        self._area = QScrollArea()
+        self._area.setWidgetResizable(True)
+        self._area.setWidget(content)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(area)
+        layout.addWidget(self._area)
         self.setMinimumWidth(320)
 
 

@@ -321,9 +321,12 @@ def test_a_model_learns_from_what_is_marked_on_its_result(
 
 
 @pytest.mark.napari
-def test_shapes_across_planes_are_refused_and_those_in_one_are_there(viewer: napari.Viewer) -> None:
+def test_shapes_across_planes_are_refused_and_those_in_one_are_there() -> None:
+    from napari.components import ViewerModel
+
     from superres.plugin.marking import add_mark_layers
 
+    viewer: Any = ViewerModel()
     low = viewer.add_image(np.zeros((5, 30, 40), np.uint8))
     result = viewer.add_image(np.zeros((5, 60, 80), np.uint8), scale=(1, 0.5, 0.5), translate=(0, -0.25, -0.25))
     layers = add_mark_layers(viewer, result)
