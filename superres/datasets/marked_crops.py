@@ -24,8 +24,8 @@ from superres.volumes.axes import Region
 from superres.volumes.convert import convert
 from superres.volumes.volume import view_of
 
-CROPS = "crops"
-"""Folder of the pieces, in the run folder."""
+CROPS, MANIFEST = "crops", "manifest.yaml"
+"""Folder of the pieces, and what lists them, in the run folder."""
 
 WEIGHTS = {"wrong": 3.0, "right": 1.0}
 """How many patches are drawn of all that is marked as wrong, for one of what is marked as right."""
@@ -161,9 +161,20 @@ def write_pieces(
             shown = piece_of(volume, piece.box.moved(first), scale)
             convert(shown, folder / f"{name}{_ending(shown)}")
     progress(Progress("cut", len(found.pieces), len(found.pieces), "pieces"))
+    write_lists(found, run)
+
+
+def write_lists(found: MarkedPair, run: Path) -> None:
+    """Write what is known of the pieces, and the manifest, in the place of those that are there.
+
+    Raises
+    ------
+    OutputWriteError
+        When they cannot be written.
+    """
     try:
-        (folder / _RECORD).write_text(json.dumps(asdict(found), indent=1), encoding="utf-8")
-        (run / "manifest.yaml").write_text(_manifest(found, run), encoding="utf-8")
+        (run / CROPS / _RECORD).write_text(json.dumps(asdict(found), indent=1), encoding="utf-8")
+        (run / MANIFEST).write_text(_manifest(found, run), encoding="utf-8")
     except OSError as error:
         raise OutputWriteError(f"{run}: cannot be written ({error.strerror}); give another run folder") from None
 

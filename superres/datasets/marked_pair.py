@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from superres.config import IntensityRule
 from superres.datasets.acquisition import Whole
+from superres.datasets.duplicates import refuse_duplicates
+from superres.datasets.manifest import load_manifest
 from superres.datasets.marked_crops import (
     CROPS,
     ELSEWHERE,
+    MANIFEST,
     ImageChannel,
     MarkedPair,
     Piece,
     piece_of,
     voxels_of,
+    write_lists,
     write_pieces,
 )
 from superres.datasets.marks import Box, Mark, Shape, Triple, box_of, boxes_elsewhere
@@ -29,7 +34,7 @@ from superres.datasets.moved import move_pair, shared_span
 from superres.datasets.pairs import factor_between, match_intensity
 from superres.datasets.registration import register_pair
 from superres.datasets.sources import read_plane
-from superres.errors import InputError, OutputExistsError
+from superres.errors import DuplicateError, InputError, OutputExistsError
 from superres.progress import Progress, ProgressCallback, silent
 from superres.volumes import Volume, measure_intensity
 
@@ -97,9 +102,20 @@ def cut_marks(
     found = MarkedPair(low, high, factor, shift, whole, tuple(marks), tuple(pieces))
     try:
         write_pieces(found, pair, first, run, progress)
+        found = _told_apart(found, run)
     except BaseException:  # half of it would be in the way of the next try
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    return found
+
+
+def _told_apart(found: MarkedPair, run: Path) -> MarkedPair:
+    """Leave out all that is elsewhere where some of it looks like what is learnt from, as in regular patterns."""
+    try:
+        refuse_duplicates(load_manifest(run / MANIFEST))
+    except DuplicateError:
+        found = replace(found, pieces=tuple(piece for piece in found.pieces if piece.kind != ELSEWHERE))
+        write_lists(found, run)
     return found
 
 

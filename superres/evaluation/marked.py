@@ -140,7 +140,7 @@ def changes_in_words(changes: list[Change]) -> list[str]:
     if "wrong" in worse:
         lines.append("What you marked as wrong did not get better. Train longer, or mark more of it.")
     if ELSEWHERE not in {one.kind for one in changes}:
-        lines.append("All of the image is near a mark, so nothing shows how the model does elsewhere.")
+        lines.append("Nothing was left to compare elsewhere, so nothing shows how the model does on the rest.")
     return lines
 
 

@@ -19,7 +19,7 @@ from superres.plugin.model_row import ModelRow
 _HELP = (
     "Draw over the result: in 'wrong' where it is not like the sharp image, in 'right' where it must stay as it is. "
     "The model learns from these places, each grown to a training patch, and three times as often from wrong as from "
-    "right. Places far from the marks are not learnt from: they show how it does elsewhere."
+    "right. The rest of the image is not learnt from; places in it are watched, to see how the model does elsewhere."
 )
 
 

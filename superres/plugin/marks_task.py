@@ -92,7 +92,7 @@ def write(asked: Request, out: Path, progress: ProgressCallback) -> dict[str, An
     write_recipe(out / "recipe.yaml", _HEAD.format(places=places) + dump_config(config))
     notes = [places]
     if not elsewhere:
-        notes.append("No place is far enough from the marks, so nothing can be validated.")
+        notes.append("No place is left that differs from the marked ones, so nothing can be validated.")
     if any(found.shift):
         moved = ", ".join(f"{s:+.2f}" for s in found.shift)
         notes.append(f"The sharp image was moved by {moved} of its voxels (Z, Y, X) to lie on the recording.")

@@ -12,14 +12,15 @@ import skimage.data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from superres.config import IntensityRule, TrainConfig, UpscaleConfig, load_config
+from superres.config import IntensityRule, TrainConfig, UpscaleConfig, dump_config, load_config
 from superres.datasets import load_manifest
 from superres.datasets.marked_crops import WEIGHTS, ImageChannel, MarkedPair, piece_file, read_marks
 from superres.datasets.marked_pair import cut_marks
 from superres.datasets.marks import Box, Mark, box_of, boxes_elsewhere, inside
 from superres.datasets.patches import PatchSampler
 from superres.errors import InputError, ModelFileError, OutputExistsError
-from superres.evaluation.marked import Change, changes_in_words
+from superres.evaluation.marked import Change, changes_in_words, score_marks
+from superres.evaluation.sampling import Setup, draw_samples
 from superres.inference import upscale
 from superres.modelfile import load_model_file, read_model_header
 from superres.plugin.marking import marks_on
@@ -165,6 +166,31 @@ def test_pieces_have_the_grey_scale_of_the_whole_and_wrong_outweighs_right(
     assert wrong == pytest.approx(WEIGHTS["wrong"] / sum(WEIGHTS.values())) == 0.75
     valid, _ = open_split(config, manifests, "val")
     assert len(valid) == found.count("elsewhere")
+    setup = Setup(FACTOR, (), IntensityRule(), planes=1, crop=0, seed=0, whole_stacks=False)
+    (sample,), _ = draw_samples(manifests[0].acquisitions[0], setup)  # scored on the same scale
+    sharp = plane(piece_file(run, "wrong_1_high")).astype(np.float64)
+    np.testing.assert_allclose(sample.truth[0, 0], sharp * found.whole.gain + found.whole.offset, rtol=1e-5)
+
+
+def test_places_that_look_like_marked_ones_are_not_watched(tmp_path: Path) -> None:
+    tile = skimage.data.camera()[:64, 150:214].astype(np.uint16) * 100
+    sharp = np.tile(tile, (3, 3))
+    low = sharp.reshape(96, 2, 96, 2).mean((1, 3)).round().astype(np.uint16)
+    for name, image in (("low", low), ("sharp", sharp)):
+        save_hyperstack(tmp_path / f"{name}.tif", image[None, None, None])
+    marks = [mark(y=32, x=32, side=32)]
+    found = cut_marks(
+        ImageChannel(str(tmp_path / "low.tif")),
+        ImageChannel(str(tmp_path / "sharp.tif")),
+        marks,
+        tmp_path / "run",
+        factor=FACTOR,
+        least=(1, 1, 32, 32),
+        rule=IntensityRule(),
+    )
+    assert [piece.kind for piece in found.pieces] == ["wrong"]
+    assert read_marks(tmp_path / "run") == found
+    assert [one.split for one in load_manifest(tmp_path / "run" / "manifest.yaml").acquisitions] == ["train"]
 
 
 @pytest.mark.parametrize(
@@ -218,6 +244,32 @@ def test_a_recipe_has_the_net_of_its_model_and_what_is_given(make_model: MakeMod
     assert smallest_piece(config) == (1, 1, -(-20 // stride) * stride, -(-20 // stride) * stride)
     with pytest.raises(ModelFileError, match="several channels"):
         tuning_config(make_model(context={"axis": "c", "frames": 2, "target": 0}), tmp_path, name="n")
+
+
+def test_errors_are_those_of_the_upscaled_image_inside_the_marks(
+    pair: tuple[Path, Path], make_model: MakeModel, tmp_path: Path
+) -> None:
+    run, model = tmp_path / "run", make_model()
+    marks = [mark(y=10, x=12, side=9), mark("right", y=14, x=16, side=12), mark("right", y=40, x=60)]
+    found = cut(pair, marks, run)
+    config = tuning_config(model, run / "manifest.yaml", name="n", given=["device=cpu"])
+    (run / "config.yaml").write_text(dump_config(config))
+    changes = {one.kind: one for one in score_marks(run, model, device="cpu")}
+    settings = UpscaleConfig(model=model, device="cpu", trust=False, dtype="float32")
+    pred = plane(upscale(pair[0], tmp_path / "all.ome.zarr", settings).path)
+    truth = plane(pair[1]) * found.whole.gain + found.whole.offset
+    wrong, right = np.zeros((2, *truth.shape), bool)
+    wrong[21:39, 25:43] = True  # voxels whose centre is inside, by hand
+    right[29:53, 33:57] = right[81:93, 121:133] = True
+    right &= ~wrong
+    elsewhere = np.zeros(truth.shape, bool)
+    for piece in found.pieces[3:]:
+        elsewhere[tuple(slice(2 * a, 2 * b) for a, b in piece.box[2:])] = True
+    reach = np.ptp(truth[wrong | right | elsewhere])
+    for kind, area in (("wrong", wrong), ("right", right), ("elsewhere", elsewhere)):
+        expected = 10 * np.log10(reach**2 / np.mean((truth - pred)[area] ** 2))
+        assert changes[kind].voxels == area.sum()
+        assert changes[kind].before == changes[kind].after == pytest.approx(expected, abs=1e-3)
 
 
 def test_what_got_worse_is_said_plainly() -> None:
