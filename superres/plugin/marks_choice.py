@@ -89,6 +89,9 @@ class MarksChoice(QWidget):
         if self.result.layer is None:
             show_error("Choose the result that you want to mark; upscale a recording first.")
             return
+        if self._viewer.dims.ndisplay == 3:
+            show_error("Marks are drawn in planes; leave the 3-D view (a button below the list of layers).")
+            return
         add_mark_layers(self._viewer, self.result.layer)
         self._follow()
 

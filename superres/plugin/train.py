@@ -72,7 +72,7 @@ class TrainWidget(Docked):
         self.model: Path | None = None
         self.row: JobRow | None = None
         self._enough, self._written = Path(), ""
-        self._marks: list[Any] = []
+        self._marked: tuple[Any, ...] = ()
         self._written_text = ""
         self._saved = SavedLayers(self)
         self._lay_out()
@@ -101,7 +101,7 @@ class TrainWidget(Docked):
         if not self.choice.is_marks or self.recipe.toPlainText() != self._written_text:
             return False
         try:
-            return bool(self.choice.marks.asked()["marks"] != self._marks)
+            return bool(self._marked != _in_short(self.choice.marks.asked()))
         except SuperresError:  # said when the request is made
             return True
 
@@ -160,7 +160,7 @@ class TrainWidget(Docked):
         request = {**request, "replace": self._written == request["out"]}
 
         def finish(found: Mapping[str, Any]) -> None:
-            self._written, self._marks = request["out"], request.get("marks", [])
+            self._written, self._marked = request["out"], _in_short(request)
             self.recipe.setPlainText(found["text"])
             self._written_text = self.recipe.toPlainText()
             lines = list(found["notes"])
@@ -328,6 +328,11 @@ def offer_model(path: Path) -> None:
                 widget.box.insertItem(0, str(path))
             if not widget.box.currentText().strip():
                 widget.choose(path)
+
+
+def _in_short(request: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return of a request what tells whether a recipe is still for what is marked."""
+    return request.get("marks"), str(request.get("model")), request.get("result")
 
 
 def _new_folder() -> Path:

@@ -20,7 +20,8 @@ from superres.config import (
 )
 from superres.errors import ModelFileError
 from superres.modelfile import ModelHeader, read_model_header
-from superres.nets import Architecture
+from superres.nets import Architecture, choose_device
+from superres.training.choices import batch_wanted
 from superres.training.kind import architecture_of
 from superres.training.start import net_settings
 
@@ -69,7 +70,7 @@ def tuning_config(start: Path, manifest: Path, *, name: str, given: Sequence[str
     own = [setting for key, setting in net_settings(net, header).items() if setting and key != "channels"]
     own += [f"model.interval={str(net.interval).lower()}", f"model.consistency_sigma={net.consistency_sigma}"]
     has_length = any(one.startswith(("steps=", "time_budget=")) for one in given)
-    return load_config(
+    config = load_config(
         TrainConfig,
         None,
         [*dict.fromkeys(one.strip("'") for one in own), *given],
@@ -82,6 +83,8 @@ def tuning_config(start: Path, manifest: Path, *, name: str, given: Sequence[str
         steps=None if has_length else _STEPS,
         **_kept(header),
     )
+    has_batch = any(one.startswith("patch.batch=") for one in given)
+    return config if has_batch else _for_device(config)
 
 
 def smallest_piece(config: TrainConfig) -> tuple[int, int, int, int]:
@@ -96,6 +99,13 @@ def smallest_piece(config: TrainConfig) -> tuple[int, int, int, int]:
     elif context is not None:
         t, z = (context.frames, 1) if context.axis == "t" else (1, context.frames)
     return t, z, side, side
+
+
+def _for_device(config: TrainConfig) -> TrainConfig:
+    """Take no more patches at once than a recipe for this device would: the model may be from a larger machine."""
+    device = "gpu" if choose_device(config.device).type == "cuda" else "cpu"
+    most = min(config.patch.batch, batch_wanted(config.model.dimensions, device))
+    return config.model_copy(update={"patch": config.patch.model_copy(update={"batch": most})})
 
 
 def _gentle() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,13 @@ import skimage.data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from superres.config import IntensityRule, TrainConfig, UpscaleConfig, dump_config, load_config
+from superres.config import IntensityRule, OptimiserConfig, TrainConfig, UpscaleConfig, dump_config, load_config
 from superres.datasets import load_manifest
 from superres.datasets.marked_crops import WEIGHTS, ImageChannel, MarkedPair, piece_file, read_marks
 from superres.datasets.marked_pair import cut_marks
 from superres.datasets.marks import Box, Mark, box_of, boxes_elsewhere, inside
 from superres.datasets.patches import PatchSampler
+from superres.datasets.sources import open_sources
 from superres.errors import InputError, ModelFileError, OutputExistsError
 from superres.evaluation.marked import Change, changes_in_words, score_marks
 from superres.evaluation.sampling import Setup, draw_samples
@@ -164,6 +166,9 @@ def test_pieces_have_the_grey_scale_of_the_whole_and_wrong_outweighs_right(
     shares = PatchSampler(sources, factor=FACTOR, size=16, seed=0)._shares
     wrong = sum(share for share, s in zip(shares, sources, strict=True) if s.acquisition == "wrong")
     assert wrong == pytest.approx(WEIGHTS["wrong"] / sum(WEIGHTS.values())) == 0.75
+    mixed = [dataclasses.replace(manifests[0].acquisitions[1], weight=None), manifests[0].acquisitions[0]]
+    with pytest.raises(InputError, match="right has no weight in its manifest, and wrong has one"):
+        open_sources(mixed, factor=FACTOR, rule=config.intensity)
     valid, _ = open_split(config, manifests, "val")
     assert len(valid) == found.count("elsewhere")
     setup = Setup(FACTOR, (), IntensityRule(), planes=1, crop=0, seed=0, whole_stacks=False)
@@ -236,7 +241,8 @@ def test_a_sharp_image_that_lies_beside_is_moved_onto_the_recording(pair: tuple[
 
 def test_a_recipe_has_the_net_of_its_model_and_what_is_given(make_model: MakeModel, tmp_path: Path) -> None:
     model = make_model(training={"config": {"patch": {"size": 20, "batch": 2}, "augment": {"of": "old"}}})
-    config = tuning_config(model, tmp_path / "manifest.yaml", name="n", given=["steps=7"])
+    config = tuning_config(model, tmp_path / "manifest.yaml", name="n", given=["steps=7", "device=cpu"])
+    assert config.optimiser.learning_rate < OptimiserConfig().learning_rate
     assert (config.model.preset, config.factor, config.steps, config.patch.size) == ("XS", FACTOR, 7, 20)
     assert config.layer_rates is not None
     assert config.phases[0].layers == "head"
@@ -333,6 +339,10 @@ def test_a_model_learns_from_what_is_marked_on_its_result(
     widget.train_button.click()
     assert "Nothing is marked as wrong yet" in last_said()
 
+    viewer.dims.ndisplay = 3
+    choice.mark_button.click()
+    assert "leave the 3-D view" in last_said()
+    viewer.dims.ndisplay = 2
     choice.mark_button.click()
     layers = {layer.name: layer for layer in viewer.layers if type(layer).__name__ == "Shapes"}
     wrong, right = layers["wrong"], layers["right"]
