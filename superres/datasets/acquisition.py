@@ -12,6 +12,24 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
+class Whole:
+    """What was measured on a whole pair of one channel that files are pieces of.
+
+    Parameters
+    ----------
+    black, white : float
+        Grey levels of its low image that a net sees as 0 and 1.
+    gain, offset : float
+        ``high * gain + offset`` is on the grey scale of the low image.
+    """
+
+    black: float
+    white: float
+    gain: float
+    offset: float
+
+
+@dataclass(frozen=True, slots=True)
 class Acquisition:
     """One specimen, field or volume: the unit of splits and of statistics.
 
@@ -40,6 +58,10 @@ class Acquisition:
         it, and empty where nobody did for any.
     high_channels, low_channels : tuple of (tuple of int or None)
         For each file, which of its channels belong to the pair; None for all, and empty where that goes for all files.
+    weight : float or None
+        How many patches are drawn of it for one of an acquisition of weight 1; None where its size decides.
+    whole : Whole or None
+        Of pieces of a larger pair, what was measured there; None where the files themselves are measured.
     """
 
     id: str
@@ -59,6 +81,8 @@ class Acquisition:
     shifts: tuple[tuple[float, float, float] | None, ...] = ()
     high_channels: tuple[tuple[int, ...] | None, ...] = ()
     low_channels: tuple[tuple[int, ...] | None, ...] = ()
+    weight: float | None = None
+    whole: Whole | None = None
 
     def shift_of(self, index: int) -> tuple[float, float, float] | None:
         """Return the stated shift of a pair, ZYX in high voxels; None where none is stated."""

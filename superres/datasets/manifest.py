@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from superres.datasets.acquisition import Acquisition, Manifest
+from superres.datasets.acquisition import Acquisition, Manifest, Whole
 from superres.datasets.checksum import image_files, image_sha256
 from superres.datasets.duplicates import refuse_duplicates, refuse_same_files
 from superres.datasets.manifest_format import AcquisitionEntry, ManifestEntry
@@ -119,6 +119,7 @@ def find_data_root(entry: ManifestEntry, path: Path, data_root: Path | None) -> 
 
 
 def _acquisition(entry: AcquisitionEntry, manifest: ManifestEntry, folder: Path) -> Acquisition:
+    whole = entry.whole
     return Acquisition(
         id=entry.id,
         split=entry.split,
@@ -137,6 +138,8 @@ def _acquisition(entry: AcquisitionEntry, manifest: ManifestEntry, folder: Path)
         shifts=tuple(item.shift for item in entry.low),
         high_channels=tuple(item.channels for item in entry.high),
         low_channels=tuple(item.channels for item in entry.low),
+        weight=entry.weight,
+        whole=whole if whole is None else Whole(*whole.intensity, whole.gain, whole.offset),
     )
 
 

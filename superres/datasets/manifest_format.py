@@ -18,13 +18,14 @@
         axes: YX                # only where the file does not tell
         voxel_size: [null, 0.07, 0.07]   # ZYX in micrometre; null where unknown
         grey_range: [0, 255]    # black and white; left out where they are to be measured
+        weight: 3               # three patches for one of weight 1; left out, the square root of the size decides
 
 A file may also be a Zarr folder, a pattern (``brain_3/z*.tif``, one stack) or one image of several (``cells.lif::2``);
 the checksum of several files is that of ``superres.datasets.checksum.image_sha256``. All other keys may be left out.
 They say more of the set (``url``, ``doi``, ``cite``, ``version``, ``published``, ``instrument``, ``datasheet``), of its
 files (``bytes``), where to fetch them from (``url``, or ``archive`` and ``member`` of one of the ``archives``), and
 what is not known (``unknown``), how the files are to be read (``reading``) and why nothing may be trained on them
-(``evaluation_only``).
+(``evaluation_only``). Of pairs that were cut out of a larger one, ``whole`` says what was measured there.
 
 Checked strictly, and every fault is named on a line of its own by `superres.datasets.manifest_reading`.
 """
@@ -141,6 +142,23 @@ class ArchiveEntry(Settings):
     note: Text | None = None
 
 
+class WholeEntry(Settings):
+    """What was measured on a whole pair of one channel, and is not measured again on the pieces that were cut from it.
+
+    `intensity` is black and white of the low image, and ``high * gain + offset`` is on its grey scale.
+    """
+
+    intensity: tuple[Grey, Grey]
+    gain: Grey
+    offset: Grey
+
+    @model_validator(mode="after")
+    def _white_is_above(self) -> Self:
+        if self.intensity[0] >= self.intensity[1]:
+            raise ValueError(f"intensity is [black, white] with black below white, got {list(self.intensity)}")
+        return self
+
+
 class AcquisitionEntry(Settings):
     """One specimen, field or volume; splits are made of whole acquisitions."""
 
@@ -152,6 +170,8 @@ class AcquisitionEntry(Settings):
     axes: str | None = None
     voxel_size: tuple[Length | None, Length | None, Length | None] | None = None
     grey_range: tuple[Grey, Grey] | None = None
+    weight: Length | None = None
+    whole: WholeEntry | None = None
     modality: Text | None = None
     instrument: Text | None = None
     licence: Text | None = None
@@ -188,6 +208,8 @@ class AcquisitionEntry(Settings):
                 )
         if self.factor is not None and not self.low:
             raise ValueError("factor says how many times finer high is than low, and there are no low files")
+        if self.whole is not None and not self.low:
+            raise ValueError("whole says what was measured on a pair of low and high, and there are no low files")
         if self.grey_range is not None and self.grey_range[0] >= self.grey_range[1]:
             raise ValueError(f"grey_range is [black, white] with black below white, got {list(self.grey_range)}")
         return self

@@ -67,7 +67,7 @@ def open_sources(
     """Open every image of some acquisitions, measure intensities, match pairs.
 
     Acquisitions get patches in proportion to the square root of their size, so that a large one does not drown the
-    others and a small one is not repeated without end.
+    others and a small one is not repeated without end; or to the weights that the manifest gives them.
 
     Parameters
     ----------
@@ -90,8 +90,10 @@ def open_sources(
     Raises
     ------
     InputError
-        When nothing is left, a channel is asked for that an image does not have, or a pair does not fit the factor.
+        When nothing is left, a channel is asked for that an image does not have, a pair does not fit the factor, or
+        some acquisitions have weights and some have none.
     """
+    _require_weights(acquisitions)
     sources: list[Source] = []
     skipped: list[str] = []
     for acquisition in acquisitions:
@@ -101,7 +103,8 @@ def open_sources(
             found += [] if reasons and together else opened
             skipped += [f"{acquisition.id}: {reason}" for reason in reasons]
         voxels = sum(math.prod(source.high.shape[-3:]) * source.high.shape[0] for source in found)
-        sources += [_weighted(source, voxels) for source in found]
+        share = math.sqrt(voxels) if acquisition.weight is None else acquisition.weight
+        sources += [_weighted(source, share, voxels) for source in found]
     if not sources:
         raise InputError(
             "no usable image: " + ("; ".join(skipped) or "the manifests hold no acquisition of this split")
@@ -157,12 +160,16 @@ def _open_channel(
     rule: IntensityRule,
 ) -> Source:
     low, high = volumes
-    try:
-        measured_on, area = (high, factor) if low is None else (low, (1, 1, 1))
-        (intensity,) = measure_intensity(measured_on, rule, factor=area, channels=(channel,))
-    except InputError as error:
-        raise _Unusable(str(error)) from None
-    gain, offset = (1.0, 0.0) if low is None else _match(low, high, channel, factor)
+    whole = acquisition.whole
+    if whole is not None:
+        intensity, (gain, offset) = Intensity(whole.black, whole.white), (whole.gain, whole.offset)
+    else:
+        try:
+            measured_on, area = (high, factor) if low is None else (low, (1, 1, 1))
+            (intensity,) = measure_intensity(measured_on, rule, factor=area, channels=(channel,))
+        except InputError as error:
+            raise _Unusable(str(error)) from None
+        gain, offset = (1.0, 0.0) if low is None else _match(low, high, channel, factor)
     measured = (intensity.black, intensity.white)
     return Source(
         acquisition=acquisition.id,
@@ -187,10 +194,19 @@ def _match(low: Volume, high: Volume, channel: int, factor: Triple) -> tuple[flo
     return match_intensity(read_plane(low, 0, channel, z)[None], sharp, factor)
 
 
-def _weighted(source: Source, voxels: int) -> Source:
-    """Give a source its share of its acquisition's square root of size."""
+def _weighted(source: Source, share: float, voxels: int) -> Source:
+    """Give a source, of its acquisition's share, what its part of the voxels is."""
     t, _, z, y, x = source.high.shape
-    return replace(source, weight=math.sqrt(voxels) * (t * z * y * x) / voxels)
+    return replace(source, weight=share * (t * z * y * x) / voxels)
+
+
+def _require_weights(acquisitions: Sequence[Acquisition]) -> None:
+    without = [one.id for one in acquisitions if one.weight is None]
+    if without and len(without) < len(acquisitions):
+        raise InputError(
+            f"{without[0]} has no weight in its manifest, and {next(o.id for o in acquisitions if o.weight)} has one; "
+            "give weights to all acquisitions that are used together, or to none"
+        )
 
 
 def read_plane(volume: Volume, t: int, c: int, z: int) -> NDArray[Any]:

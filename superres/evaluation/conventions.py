@@ -80,8 +80,8 @@ DEFINITIONS = {
     "degraded_images": "low images made from truth use the middle of every range of the degradation; they are neither "
     "clipped nor rounded",
     "recorded_pairs": "truth is brought to the grey scale of the low image by one gain and offset per file and "
-    "channel (least squares on the smoothed scored planes, high binned to the low grid); figures are on "
-    "the low image's scale",
+    "channel (least squares on the smoothed scored planes, high binned to the low grid), or by those that the manifest "
+    "states of the larger pair that a piece was cut from; figures are on the low image's scale",
     "spectra": "drawn: mean of |FFT|^2 in rings, Hann window, mean subtracted, borders left out as for the scores",
     "crops": f"up to {WINDOW} voxels wide; of the windows of the plane the one with a tenth of the others above it "
     "in contrast of truth; grey levels from the 0.5 to the 99.5 percentile of truth, the same for every picture",

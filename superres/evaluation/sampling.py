@@ -319,7 +319,11 @@ def _sample(acquisition: Acquisition, recording: _Recording, planes: _Planes, *,
         low = _degraded(planes.truth, ranges, voxel_size, setup, seed=seed)
     else:
         low = planes.low.astype(np.float32)
-        truth = _measured(_on_scale_of, low, planes.truth.astype(np.float32), setup.factor, planes.scored)
+        truth = planes.truth.astype(np.float32)
+        if acquisition.whole is not None:  # a piece of a larger pair, on which the scales were matched
+            truth = truth * np.float32(acquisition.whole.gain) + np.float32(acquisition.whole.offset)
+        else:
+            truth = _measured(_on_scale_of, low, truth, setup.factor, planes.scored)
     black = tuple(intensity.black for intensity in _measured(measure_intensity_of, low, setup.rule))
     dtype = str(recording.high.dtype)
     return Sample(low, truth, planes.scored, planes.labels, black, voxel_size, tuple(ranges), dtype, planes.places)

@@ -1,20 +1,22 @@
 """What a worker does for the Train widget first: a recipe for the images that were chosen.
 
 For sharp images it is the recipe that ``superres train --images`` writes; for pairs one that learns from them as they
-are.
+are; for marks on a result one that trains its model on.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from superres.plugin import marks_task
 from superres.plugin.pair_manifest import Image, Pair, factor_of, write_pairs
 from superres.plugin.worker import Request, Tell
 from superres.progress import Progress, ProgressCallback
 
-_OURS = ("recipe.yaml", "manifest.yaml", "microscope.yaml")
+_OURS, _CROPS = ("recipe.yaml", "manifest.yaml", "microscope.yaml"), "crops"
 _TIME_FOR_PAIRS = "30min"
 _HEAD = """\
 # Recipe for pairs of a recording and its sharp image
@@ -75,9 +77,25 @@ def run(asked: Request, progress: ProgressCallback, tell: Tell) -> dict[str, Any
     if asked.get("replace") and not (out / "config.yaml").exists():
         for name in _OURS:
             (out / name).unlink(missing_ok=True)
-    found = _for_pairs(asked, out) if "pairs" in asked else _for_images(asked, out, progress)
+        shutil.rmtree(out / _CROPS, ignore_errors=True)
+    found = _found(asked, out, progress)
     text = (out / "recipe.yaml").read_text(encoding="utf-8")
     return {"recipe": str(out / "recipe.yaml"), "text": text, "warnings": [], "seconds": 0.0} | found
+
+
+def _found(asked: Request, out: Path, progress: ProgressCallback) -> dict[str, Any]:
+    if "marks" in asked:
+        _refuse_others(out)
+        return marks_task.write(asked, out, progress)
+    return _for_pairs(asked, out) if "pairs" in asked else _for_images(asked, out, progress)
+
+
+def _refuse_others(out: Path) -> None:
+    from superres.errors import OutputExistsError
+
+    for name in ("recipe.yaml", "manifest.yaml", "config.yaml"):
+        if (out / name).exists():
+            raise OutputExistsError(f"{out / name}: is there already; give another run folder, or remove it")
 
 
 def _for_images(asked: Request, out: Path, progress: ProgressCallback) -> dict[str, Any]:
@@ -100,12 +118,10 @@ def _for_images(asked: Request, out: Path, progress: ProgressCallback) -> dict[s
 def _for_pairs(asked: Request, out: Path) -> dict[str, Any]:
     from superres.config import TrainConfig, dump_config, load_config
     from superres.datasets.folder_manifest import unique_ids
-    from superres.errors import InputError, OutputExistsError
+    from superres.errors import InputError
     from superres.training.recipe_text import write_recipe
 
-    for name in ("recipe.yaml", "manifest.yaml", "config.yaml"):
-        if (out / name).exists():
-            raise OutputExistsError(f"{out / name}: is there already; give another run folder, or remove it")
+    _refuse_others(out)
     pairs = [(Image(**low), Image(**high)) for low, high in asked["pairs"]]
     factors = {factor_of(low, high) for low, high in pairs}
     if len(factors) > 1:

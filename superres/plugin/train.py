@@ -26,7 +26,7 @@ from qtpy.QtWidgets import (
 )
 
 from superres.errors import InputError, SuperresError
-from superres.plugin import recipe_task, train_task
+from superres.plugin import marks_task, recipe_task, train_task
 from superres.plugin.docked import Docked
 from superres.plugin.job import Job
 from superres.plugin.job_row import JobRow
@@ -74,6 +74,8 @@ class TrainWidget(Docked):
         self.model: Path | None = None
         self.row: JobRow | None = None
         self._enough, self._written = Path(), ""
+        self._marked: tuple[Any, ...] = ()
+        self._written_text = ""
         self._saved = SavedLayers(self)
         self._lay_out()
         self._connect()
@@ -91,10 +93,19 @@ class TrainWidget(Docked):
 
     def train(self) -> None:
         """Train with the recipe as it stands in the box; write one first where there is none."""
-        if not self.recipe.toPlainText().strip():
+        if not self.recipe.toPlainText().strip() or self._is_of_other_marks():
             self._with_request(lambda request: self._start_recipe(request, then=self._start_training))
             return
         self._start_training()
+
+    def _is_of_other_marks(self) -> bool:
+        """Whether something else is marked than what the recipe is for; one that was changed by hand stays."""
+        if not self.choice.is_marks or self.recipe.toPlainText() != self._written_text:
+            return False
+        try:
+            return bool(self._marked != _in_short(self.choice.marks.asked()))
+        except SuperresError:  # said when the request is made
+            return True
 
     def save_recipe(self) -> None:
         """Save the recipe to another file."""
@@ -108,6 +119,7 @@ class TrainWidget(Docked):
             path, fitted = self.choice.path, self.choice.fitted_to
             layers = [] if path is not None else self.choice.images
             given = self._given()
+            marked = self.choice.marks.asked() if self.choice.is_marks else {}
         except (SuperresError, ValueError) as error:
             show_error(str(error))
             return
@@ -115,6 +127,9 @@ class TrainWidget(Docked):
 
         def go_on(images: list[Image]) -> None:
             sharp, low = images[: len(layers)], images[len(layers) :]
+            if marked:
+                ready(marks_task.request(images, out, given=given, **marked))
+                return
             if self.choice.is_pair:
                 ready(recipe_task.request_for_pairs([(sharp[0], sharp[1])], out, given=given))
                 return
@@ -147,8 +162,9 @@ class TrainWidget(Docked):
         request = {**request, "replace": self._written == request["out"]}
 
         def finish(found: Mapping[str, Any]) -> None:
-            self._written = request["out"]
+            self._written, self._marked = request["out"], _in_short(request)
             self.recipe.setPlainText(found["text"])
+            self._written_text = self.recipe.toPlainText()
             lines = list(found["notes"])
             if found["expected"] is not None:
                 lines.insert(0, f"The training takes about {duration(found['expected'])} on this machine.")
@@ -198,7 +214,7 @@ class TrainWidget(Docked):
         if "psnr" in figures and "psnr_bicubic" in figures:
             gain = figures["psnr"] - figures["psnr_bicubic"]
             lines.append(f"On images that were not trained on it is {gain:+.2f} dB from interpolation.")
-        self._say([*lines, *found["warnings"]])
+        self._say([*lines, *found["changes"], *found["warnings"]])
         offer_model(self.model)
         show_info(f"{self.model} can be chosen in the Upscale widget now.")
 
@@ -253,7 +269,15 @@ class TrainWidget(Docked):
         self.save_button.clicked.connect(self.save_recipe)
         self.train_button.clicked.connect(self.train)
         self.enough_button.clicked.connect(self.stop_early)
+        self.choice.changed.connect(self._fit_choice)
         self.recipe.textChanged.connect(lambda: self.save_button.setEnabled(bool(self.recipe.toPlainText())))
+
+    def _fit_choice(self) -> None:
+        self.train_button.setText("Fine-tune on what I mark" if self.choice.is_marks else "Train")
+        content = self._area.widget()
+        bar = self._area.verticalScrollBar()
+        assert content is not None and bar is not None
+        self._area.setMinimumWidth(content.minimumSizeHint().width() + bar.sizeHint().width())
 
     def _lay_out(self) -> None:
         form = QFormLayout()
@@ -289,12 +313,11 @@ class TrainWidget(Docked):
         for widget in (self.enough_button, self.watch, self.notes):
             column.addWidget(widget)
         column.addStretch()
-        area = self._area
-        area.setWidgetResizable(True)
-        area.setWidget(content)
+        self._area.setWidgetResizable(True)
+        self._area.setWidget(content)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(area)
+        layout.addWidget(self._area)
         self.setMinimumWidth(320)
 
 
@@ -307,6 +330,11 @@ def offer_model(path: Path) -> None:
                 widget.box.insertItem(0, str(path))
             if not widget.box.currentText().strip():
                 widget.choose(path)
+
+
+def _in_short(request: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return of a request what tells whether a recipe is still for what is marked."""
+    return request.get("marks"), str(request.get("model")), request.get("result")
 
 
 def _new_folder() -> Path:

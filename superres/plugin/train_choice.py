@@ -1,4 +1,4 @@
-"""What to learn from: sharp images of a folder or of the viewer, or pairs of layers; and what recordings are like."""
+"""What to learn from: sharp images of a folder or of the viewer, pairs of layers, or marks on a result."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from qtpy.QtWidgets import (
 from superres.errors import InputError
 from superres.plugin.docked import Listening
 from superres.plugin.layer_choice import LayerChoice, is_picture
+from superres.plugin.marks_choice import MarksChoice
 
 FOLDER, LAYERS, PAIR = "Sharp images in a folder", "Sharp image layers", "A recording and its sharp image"
+MARKS = "What I mark on a result"
 BY_IMAGES, BY_LAYER = "as such images usually are", "as in a layer"
 
 
@@ -49,7 +51,7 @@ class TrainChoice(QWidget):
         super().__init__()
         self._viewer = viewer
         self.kind = QComboBox()
-        self.kind.addItems([FOLDER, LAYERS, PAIR])
+        self.kind.addItems([FOLDER, LAYERS, PAIR, MARKS])
         self.folder = QLineEdit()
         self.folder.setPlaceholderText("folder, file or pattern")
         self.browse = QPushButton("Browse…")
@@ -64,6 +66,7 @@ class TrainChoice(QWidget):
         self.degradation = QComboBox()
         self.degradation.addItems([BY_IMAGES, BY_LAYER])
         self.recording = LayerChoice(viewer, listening, is_picture)
+        self.marks = MarksChoice(viewer, listening)
         self._lay_out()
         self.browse.clicked.connect(self._browse)
         self.kind.currentTextChanged.connect(self._show)
@@ -85,14 +88,21 @@ class TrainChoice(QWidget):
         return bool(self.kind.currentText() == PAIR)
 
     @property
+    def is_marks(self) -> bool:
+        """Whether a model is trained on by what is marked on its result."""
+        return bool(self.kind.currentText() == MARKS)
+
+    @property
     def images(self) -> list[Any]:
-        """The sharp layers that are chosen, or the two of a pair.
+        """The sharp layers that are chosen, or the two of a pair: a recording and its sharp image.
 
         Raises
         ------
         InputError
             When there are none.
         """
+        if self.is_marks:
+            return self.marks.images
         if self.is_pair:
             if self.low.layer is None or self.high.layer is None or self.low.layer is self.high.layer:
                 raise InputError("Choose two layers: a recording, and the sharp image of the same field.")
@@ -127,7 +137,7 @@ class TrainChoice(QWidget):
         InputError
             When it is to be a layer, and none is chosen.
         """
-        if self.is_pair or self.degradation.currentText() == BY_IMAGES:
+        if self.is_pair or self.is_marks or self.degradation.currentText() == BY_IMAGES:
             return []
         if self.recording.layer is None:
             raise InputError("Choose the layer that shows what your low-resolution recordings are like.")
@@ -147,14 +157,16 @@ class TrainChoice(QWidget):
 
     def _show(self) -> None:
         kind, fits = self.kind.currentText(), self.degradation.currentText() == BY_LAYER
+        makes = kind in (FOLDER, LAYERS)  # recordings, of sharp images
         rows = {
             self._folder_row: kind == FOLDER,
             self.layers: kind == LAYERS,
             self.low: kind == PAIR,
             self.high: kind == PAIR,
-            self._factor_row: kind != PAIR,
-            self.degradation: kind != PAIR,
-            self.recording: kind != PAIR and fits,
+            self._factor_row: makes,
+            self.degradation: makes,
+            self.recording: makes and fits,
+            self.marks: kind == MARKS,
         }
         for widget, is_shown in rows.items():
             widget.setVisible(is_shown)
@@ -184,6 +196,7 @@ class TrainChoice(QWidget):
         self._form.addRow("Factor", self._factor_row)
         self._form.addRow("Recordings", self.degradation)
         self._form.addRow("Layer", self.recording)
+        self._form.addRow(self.marks)
 
 
 def _side_by_side(*widgets: QWidget) -> QWidget:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from superres.errors import Enough
+from superres.errors import Enough, InputError, ModelFileError
 from superres.plugin.worker import Request, Tell
 from superres.progress import Progress, ProgressCallback
 
@@ -32,7 +32,7 @@ def run(asked: Request, progress: ProgressCallback, tell: Tell) -> dict[str, Any
     -------
     dict
         ``model``, the file; ``steps``; ``metrics``, numbers by name; ``seconds``; ``warnings``, what a person should
-        know.
+        know; ``changes``, of a training on marked places, what it changed there and elsewhere.
     """
     progress(Progress("start", 0, 0, note="starting"))
     from superres.config import TrainConfig, load_config
@@ -47,10 +47,25 @@ def run(asked: Request, progress: ProgressCallback, tell: Tell) -> dict[str, Any
 
     config = load_config(TrainConfig, Path(asked["recipe"]))
     result = train(config, Path(asked["out"]), progress=watched)
+    changes = _changes(Path(asked["out"]), result.model, config.device, progress)
     return {
         "model": str(result.model),
         "steps": result.steps,
         "metrics": {name: value for name, value in result.metrics.items() if isinstance(value, float)},
         "seconds": result.seconds,
         "warnings": list(result.notes),
+        "changes": changes,
     }
+
+
+def _changes(run: Path, model: Path, device: str, progress: ProgressCallback) -> list[str]:
+    """Say what a training on marked places changed; nothing of other trainings."""
+    from superres.datasets.marked_crops import read_marks
+    from superres.evaluation.marked import changes_in_words, score_marks
+
+    if read_marks(run) is None:
+        return []
+    try:
+        return changes_in_words(score_marks(run, model, device=device, progress=progress))
+    except (InputError, ModelFileError) as error:  # the model is there, whatever became of the images
+        return [f"What changed cannot be measured: {error}"]

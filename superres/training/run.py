@@ -4,6 +4,7 @@
 
     config.yaml             everything that decides the training
     recipe.yaml             with manifest.yaml and microscope.yaml: what was written for images (`training.configure`)
+    crops/                  images that were cut for this training (`datasets.marked_pair`)
     metrics.jsonl           one line of figures every few steps
     samples/step_000200.png low, interpolation, prediction and truth side by side
     feature_net.safetensors the feature network, trained once
@@ -28,11 +29,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from superres.config import TrainConfig, dump_config
+from superres.datasets.marked_crops import CROPS
 from superres.errors import OutputExistsError, OutputWriteError
 from superres.training.muon import MuonAndAdamW
 
 RECIPE, MANIFEST, MICROSCOPE = "recipe.yaml", "manifest.yaml", "microscope.yaml"
-_BEFORE = {RECIPE, MANIFEST, MICROSCOPE, "microscope.html"}
+_BEFORE = {RECIPE, MANIFEST, MICROSCOPE, "microscope.html", CROPS}
 """What may lie in a run folder before a training begins."""
 
 

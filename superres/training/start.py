@@ -67,7 +67,7 @@ def refuse_other_kind(file: ModelFile, wanted: Architecture) -> None:
     found, expected = (
         ", ".join(f"{name} {_text(getattr(one, name))}" for name in differing) for one in (model, wanted)
     )
-    known = _settings(model, file.header)
+    known = net_settings(model, file.header)
     type_this = dict.fromkeys(f"--set {known[name]}" for name in differing if known[name])
     advice = f"give {' '.join(type_this)} to go on with this net" if type_this else "change the recipe"
     raise ModelFileError(
@@ -115,7 +115,7 @@ def lineage_of(file: ModelFile | None) -> list[Mapping[str, Any]]:
     return [*header.lineage, parent]
 
 
-def _settings(model: Architecture, header: ModelHeader) -> dict[str, str]:
+def net_settings(model: Architecture, header: ModelHeader) -> dict[str, str]:
     """Return what a recipe says of a net like the model's, by the name of what it decides; empty where none does."""
     told = header.training.get("config", {})
     preset = next(

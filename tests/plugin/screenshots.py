@@ -233,8 +233,39 @@ def train(viewer: napari.Viewer, material: Material) -> None:
         _until(lambda: len(widget.watch.losses) > 30, 600)  # it ends with the widget
 
 
+def marks(viewer: napari.Viewer, material: Material) -> None:
+    """Mark places on a result; train on them of real images, as it takes a while."""
+    from qtpy.QtWidgets import QScrollArea
+
+    from superres.plugin.train import TrainWidget
+
+    low, result, truth = (viewer.open(str(path), plugin="superres")[0] for path in material.upscaled())
+    truth.visible = False
+    widget = TrainWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Train", area="right")
+    choice = widget.choice.marks
+    widget.choice.kind.setCurrentText("What I mark on a result")
+    if material.model is not None:
+        choice.model.choose(material.model)
+    assert (choice.low.layer, choice.result.layer, choice.high.layer) == (low, result, truth)
+    choice.mark_button.click()
+    height, width = result.data[0].shape if result.multiscale else result.data.shape
+    for kind, y, x in (("wrong", 0.2, 0.15), ("wrong", 0.55, 0.3), ("right", 0.25, 0.65), ("right", 0.6, 0.7)):
+        corners = [[y, x], [y, x + 0.15], [y + 0.2, x + 0.15], [y + 0.2, x]]
+        shapes = viewer.layers[kind]
+        shapes.add(np.array(corners) * (height, width), shape_type="ellipse" if kind == "right" else "rectangle")
+    widget.folder.setText(str(material.folder / "marked"))
+    viewer.reset_view()
+    if material.model is not None and material.data is not None:
+        widget.settings.setText("device=cpu")
+        widget.train_button.click()
+        _until(lambda: widget.model is not None, 900)
+        _settle()
+        widget.findChild(QScrollArea).ensureWidgetVisible(widget.notes, 0, 0)
+
+
 SCENES: dict[str, Scene] = {"samples": samples, "channels": channels, "stack": stack, "overview": overview}
-SCENES |= {"upscale": upscale, "compare": compare, "evaluate": evaluate, "train": train}
+SCENES |= {"upscale": upscale, "compare": compare, "evaluate": evaluate, "train": train, "marks": marks}
 """What each picture is called, and who sets it up."""
 
 
