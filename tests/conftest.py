@@ -21,8 +21,9 @@ os.environ["NAPARI_CONFIG"] = ""
 # Threads that wait for work by spinning take the cores away from those that have it.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# Every run draws other examples; half of the usual number keeps it short.
 hypothesis.settings.register_profile(
-    "superres", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+    "superres", max_examples=50, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
 )
 hypothesis.settings.load_profile("superres")
 

@@ -157,7 +157,7 @@ def overview(viewer: napari.Viewer, material: Material) -> None:
 
 
 def upscale(viewer: napari.Viewer, material: Material) -> None:
-    """Preview the middle of a recording, and upscale all of it."""
+    """Preview the middle of a recording, and upscale all of it; of real ones, as it takes a while."""
     from superres.plugin.upscale import UpscaleWidget
 
     low, _, _ = material.upscaled()
@@ -168,6 +168,8 @@ def upscale(viewer: napari.Viewer, material: Material) -> None:
     widget.output_row.edit.setText(str(material.folder / "fast_upscaled.ome.zarr"))
     viewer.reset_view()
     _settle()
+    if material.data is None:
+        return
     widget.run_button.click()
     _until(lambda: widget.rows[0].job is not None and widget.rows[0].job.state == "ended")
     viewer.layers[-1].visible = False

@@ -129,7 +129,7 @@ def test_run_cancel_resume_and_the_result_is_that_of_the_cli(
     make_model: MakePath,
     make_stack: MakePath,
 ) -> None:
-    model, stack = make_model(), make_stack(c=2, z=40, y=140, x=130)
+    model, stack = make_model(), make_stack(c=2, z=24, y=140, x=130)
     layers = show(viewer, stack)
     layers[1].colormap = "green"
     widget.model_row.box.setCurrentText(str(model))
