@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from superres.cli.application import STARTS_ANEW, AsJson, app, examples, job
+from superres.cli.application import STARTS_ANEW, AsJson, Overrides, app, examples, job
 from superres.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ models = typer.Typer(
         "superres models list",
         "superres models info em-x4",
         "superres models describe runs/em --evaluation reports/em --for 'electron micrographs of tissue'",
-        "superres models compare em-x4 runs/em --manifest em.yaml",
+        "superres models compare em-x4 runs/em em.yaml",
     ),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -33,10 +33,8 @@ ModelName = Annotated[
 ]
 
 
-def model_path(text: str | None, progress: ProgressCallback) -> Path | None:
-    """Find the model that an option names; None where the option was not given."""
-    if text is None:
-        return None
+def model_path(text: str | Path, progress: ProgressCallback) -> Path:
+    """Find the model that an argument or a setting names."""
     from superres.sharing import find_model
 
     return find_model(text, progress=progress)
@@ -67,7 +65,7 @@ def info(
         from superres.modelfile import load_model_file
         from superres.sharing.sections import sections_of
 
-        file = load_model_file(_found(model, progress))
+        file = load_model_file(model_path(model, progress))
         sections = sections_of(file)
         if page is not None:
             if page.suffix not in (".html", ".htm", ".md"):
@@ -99,7 +97,7 @@ def verify(
         listed = sorted(manifests.glob("*.yaml")) if data is not None else []
         if data is not None and not listed:
             raise ConfigError(f"--manifests {manifests}: no *.yaml there; give the folder of the manifests")
-        found = hold_against_card(_found(model, progress), data=data, manifests=listed, progress=progress)
+        found = hold_against_card(model_path(model, progress), data=data, manifests=listed, progress=progress)
     from superres.cli import models_output
 
     models_output.show_verification(found, as_json=as_json)
@@ -117,7 +115,7 @@ def verify(
     )
 )
 def describe(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model file or run folder; its header gets the card.")],
+    model: ModelName,
     evaluation: Annotated[
         list[Path] | None, typer.Option(help="Folder that 'superres evaluate' wrote; repeat it for more.")
     ] = None,
@@ -144,7 +142,7 @@ def describe(
 
     Data, licences, credits, degradation and lineage come from its header. The weights stay as they are.
     """
-    with job(STARTS_ANEW):
+    with job(STARTS_ANEW) as progress:
         if modality not in (None, "electron", "light"):
             raise ConfigError(f"--modality {modality}: expected electron or light")
         from superres.sharing.describe import Description
@@ -161,16 +159,53 @@ def describe(
             machine=machine,
             seconds=seconds,
         )
-        described = write_card(model, description, out=out)
+        path = own_model_path(model, progress) if out is None else model_path(model, progress)
+        described = write_card(path, description, out=out)
     from superres.cli import models_output
 
     models_output.show_described(described, as_json=as_json)
 
 
-def _found(text: str, progress: ProgressCallback) -> Path:
-    from superres.sharing import find_model
+@models.command(
+    epilog=examples(
+        "superres models compare em-x4 runs/mine my.yaml",
+        "superres models compare runs/old runs/new em.yaml --out comparison --set split=test",
+    )
+)
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="A model, such as the one that was started from.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another one of the same factor.")],
+    manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST", help="Images with truth.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for a report with pictures of both.")] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say by how much B is better than A on the same images: PSNR, SSIM and resolution, with intervals."""
+    with job(STARTS_ANEW) as progress:
+        from superres.sharing.contest import compare_models
 
-    return find_model(text, progress=progress)
+        a, b = (model_path(text, progress) for text in (first, second))
+        found = compare_models(a, b, manifests, out=out, overrides=overrides or (), progress=progress)
+    from superres.cli import models_output
+
+    models_output.show_contest(found, out, as_json=as_json)
+
+
+def own_model_path(text: str, progress: ProgressCallback) -> Path:
+    """Find a model that is written into; those in the package and in the cache stay as they came.
+
+    Raises
+    ------
+    ConfigError
+        When a name or an address was given, and not a file or folder.
+    """
+    path = model_path(text, progress)
+    if path != Path(text):
+        raise ConfigError(
+            f"{text}: is kept as it came, and this would write into it; make a copy of your own first: superres models "
+            f"describe {text} --out mine.safetensors"
+        )
+    return path
 
 
 def _picture(text: str) -> tuple[Path, str]:

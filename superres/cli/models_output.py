@@ -15,6 +15,7 @@ from superres.cli.output import ERR, OUT, bytes_text, print_json, print_message,
 
 if TYPE_CHECKING:
     from superres.modelfile import ModelFile
+    from superres.sharing.contest import Contest
     from superres.sharing.describe import Described
     from superres.sharing.listing import Listed
     from superres.sharing.sections import Section
@@ -106,6 +107,23 @@ def show_described(made: Described, *, as_json: bool) -> None:
         print_message(OUT, "  may not be passed on: ", "red", line, indent=4)
     if not made.missing and not made.objections:
         print_message(OUT, "  ", "", "the card is complete, and all licences allow to pass the model on")
+
+
+def show_contest(found: Contest, out: Path | None, *, as_json: bool) -> None:
+    """Print by how much one model is better than another."""
+    if as_json:
+        names = {"first": found.first, "second": found.second}
+        print_json({"kind": "comparison", **names, "notes": found.notes,
+                    "acquisitions": [{"id": one.id, "scores": one.scores} for one in found.evaluation.acquisitions],
+                    "gain": found.evaluation.gains["first model"]})  # fmt: skip
+        return
+    OUT.print(Text(f"first: {found.first}, second: {found.second}", "bold"), soft_wrap=True, highlight=False)
+    for table in (found.acquisitions, found.gain):
+        _show_table(table)
+    for note in found.notes:
+        print_message(ERR, "warning: ", "bold yellow", note)
+    if out is not None:
+        show_note(f"wrote {found.evaluation.report}")
 
 
 def _show_table(content: CardTable) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from superres.errors import ModelFileError
+from superres.sharing.card import Card
+from superres.sharing.sections import gain_text
 from superres.sharing.wording import factor_text, range_text
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ def card(header: ModelHeader) -> str:
     lines.append("Licence of its images: " + escape(", ".join(header.licences)))
     if header.context:
         lines.append(_context_text(header))
+    lines += [escape(line) for line in _described(header)]
     if header.display:
         lines.append("<b>For pictures, not for measurement:</b> it invents fine detail that looks right")
     return "<br>".join(lines)
@@ -43,6 +47,25 @@ def mismatch(header: ModelHeader, voxel_size: VoxelSize | None) -> str:
         f"The voxels of this image measure {here}, the model was trained for {trained}. It may invent or miss "
         "structures: choose a model for this magnification, or compare with what you know."
     )
+
+
+def _described(header: ModelHeader) -> Iterator[str]:
+    """Say what its card says: for what it is, for what it is not, and what it gained."""
+    try:
+        own = Card.in_header(header)
+    except ModelFileError:
+        yield "Its card is damaged"
+        return
+    if own is None:
+        return
+    if own.purpose:
+        yield f"For {own.purpose}"
+    if own.not_for:
+        yield f"Not for {'; '.join(own.not_for)}"
+    for trial in own.trials:
+        if trial.reference in trial.gains:
+            gain = gain_text(trial.gains[trial.reference]["psnr"], 2)
+            yield f"PSNR over {trial.reference} on {trial.name}: {gain} dB"
 
 
 def _trained_text(header: ModelHeader) -> str:

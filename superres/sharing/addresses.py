@@ -49,6 +49,18 @@ def cache_folder() -> Path:
     return Path(os_cache("superres")) / "models"
 
 
+def cached(text: str) -> Path | None:
+    """Return the file of an address that was downloaded before; None where it was not.
+
+    Raises
+    ------
+    InputError
+        When it is no address.
+    """
+    place = _read(text).place
+    return place if place.is_file() else None
+
+
 def downloaded(text: str, progress: ProgressCallback) -> Path:
     """Return the file of an address: from the cache, or downloaded, checked, and only then put there.
 

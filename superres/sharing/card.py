@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from superres.errors import ModelFileError
-from superres.modelfile import ModelFile
+from superres.modelfile import ModelFile, ModelHeader
 
 Modality = Literal["electron", "light"]
 
@@ -119,9 +119,8 @@ class Trial:
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Self:
         """Rebuild from JSON."""
-        gains = {
-            name: {figure: Gain(**found) for figure, found in row.items()} for name, row in content["gains"].items()
-        }
+        rows = content["gains"].items()
+        gains = {name: {figure: Gain(**_numbers(row[figure])) for figure in FIGURES} for name, row in rows}
         parts: dict[str, Any] = {
             "manifests": tuple(content["manifests"]),
             "tuned": tuple(content["tuned"]),
@@ -201,14 +200,22 @@ class Card:
 
     @classmethod
     def of(cls, file: ModelFile) -> Card | None:
-        """Return the card in a model file's header; None where there is none.
+        """Return the card of a model file; None where there is none.
 
         Raises
         ------
         ModelFileError
             When it is damaged, or of another version.
         """
-        content = file.header.card
+        try:
+            return cls.in_header(file.header)
+        except ModelFileError as error:
+            raise ModelFileError(f"{file.path}: {error}") from None
+
+    @classmethod
+    def in_header(cls, header: ModelHeader) -> Card | None:
+        """Return the card in a header, as `of` does."""
+        content = header.card
         if not content:
             return None
         try:
@@ -221,10 +228,17 @@ class Card:
             return cls(**{**content, **parts})
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelFileError(
-                f"{file.path}: its card is damaged or of another version ({error}); write it anew with "
-                "'superres models describe', or update superres"
+                f"its card is damaged or of another version ({error}); write it anew with 'superres models "
+                "describe', or update superres"
             ) from None
 
 
 def _figures(content: Mapping[str, Mapping[str, float | None]]) -> dict[str, Figures]:
-    return {method: Figures(**values) for method, values in content.items()}
+    return {method: Figures(**_numbers(values)) for method, values in content.items()}
+
+
+def _numbers(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return figures; those that are none would be found out only when they are written."""
+    if not all(value is None or isinstance(value, int | float) for value in content.values()):
+        raise TypeError(f"no figures: {content}")
+    return content

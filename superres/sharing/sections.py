@@ -210,7 +210,7 @@ def _before(card: Card, header: ModelHeader) -> Iterator[Table]:
         old = {(one.manifest, one.id): one.figures for one in before.acquisitions}
         for forgotten in (False, True):
             rows = [
-                (one.id, *_change(old[one.manifest, one.id].get(_MODEL), one.figures.get(_MODEL)))
+                (one.id, *change_text(old[one.manifest, one.id].get(_MODEL), one.figures.get(_MODEL)))
                 for one in after.acquisitions
                 if (one.manifest, one.id) in old and (one.manifest in parents) == forgotten
             ]
@@ -219,7 +219,8 @@ def _before(card: Card, header: ModelHeader) -> Iterator[Table]:
                 yield Table(f"{what} (before, after)", ("acquisition", *_TITLES.values()), tuple(rows))
 
 
-def _change(before: Figures | None, after: Figures | None) -> Iterator[str]:
+def change_text(before: Figures | None, after: Figures | None) -> Iterator[str]:
+    """Write every figure before, after, and by how much it changed: ``28.00, 29.50 (+1.50)``."""
     for figure in _TITLES:
         a, b = (None if one is None else getattr(one, figure) for one in (before, after))
         change = "" if a is None or b is None else f" ({_signed(b - a, _DIGITS[figure])})"

@@ -91,11 +91,11 @@ def _trial(evaluation: Evaluation) -> Trial:
         tuned=tuple(told["tuned"]),
         nets=tuple(told["rivals"]),
         acquisitions=tuple(
-            Scored(one.manifest, one.id, {name: _figures(scores) for name, scores in one.scores.items()})
+            Scored(one.manifest, one.id, {name: figures_of(scores) for name, scores in one.scores.items()})
             for one in evaluation.acquisitions
         ),
-        mean={name: _figures(scores) for name, scores in evaluation.mean.items()},
-        gains={name: _gains(gain) for name, gain in evaluation.gains.items()},
+        mean={name: figures_of(scores) for name, scores in evaluation.mean.items()},
+        gains={name: gains_of(gain) for name, gain in evaluation.gains.items()},
         controls=tuple(
             Control(one.name, round(one.noise, _DIGITS), round(one.invention, _DIGITS), one.is_passed)
             for one in evaluation.controls
@@ -105,11 +105,13 @@ def _trial(evaluation: Evaluation) -> Trial:
     )
 
 
-def _figures(scores: Scores) -> Figures:
+def figures_of(scores: Scores) -> Figures:
+    """Keep of scores what a card shows."""
     return Figures(**{name: _number(getattr(scores, name)) for name in FIGURES})
 
 
-def _gains(gain: EvaluatedGain) -> dict[str, Gain]:
+def gains_of(gain: EvaluatedGain) -> dict[str, Gain]:
+    """Keep of a gain what a card shows, by figure."""
     found = {}
     for name in FIGURES:
         comparison = getattr(gain, name)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 from typer.testing import CliRunner, Result
 
 from superres.cli import app
 from superres.modelfile import ModelHeader, load_model_file, save_model_file
 from superres.sharing import names
+from superres.volumes.hyperstack import save_hyperstack
 
 
 def run(*arguments: str | Path) -> Result:
@@ -101,3 +104,52 @@ def test_verify_returns_1_where_something_is_wrong(model: Path) -> None:
     assert bad.exit_code == 1
     assert "wrong: the weights are not those of the card" in bad.stderr
     assert json.loads(run("models", "verify", "em-x4", "--json").stdout)["good"] is False
+
+
+def test_what_came_from_elsewhere_is_not_written_into(model: Path, tmp_path: Path) -> None:
+    kept = model.read_bytes()
+    for command in (["models", "describe", "em-x4", "--for", "x"], ["calibrate", "em-x4", "--manifest", "m.yaml"]):
+        result = run(*command)
+        assert result.exit_code == 2
+        assert "em-x4: is kept as it came" in result.stderr
+        assert "superres models describe em-x4 --out mine.safetensors" in result.stderr
+    assert run("models", "describe", "em-x4", "--for", "x", "--out", tmp_path / "mine.safetensors").exit_code == 0
+    assert model.read_bytes() == kept
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """Write a plane without empty area, as an electron microscope records it."""
+    texture = gaussian_filter(np.random.default_rng(0).normal(size=(96, 96)), 0.8)
+    grey = (1000 + 5000 * (texture - texture.min())).astype(np.uint16)
+    save_hyperstack(tmp_path / "stack 1.tif", grey[None, None, None], voxel_size=(None, 0.04, 0.04))
+    return tmp_path / "stack 1.tif"
+
+
+def test_without_a_model_one_is_suggested_and_nothing_is_done(model: Path, image: Path, tmp_path: Path) -> None:
+    run("models", "describe", model, "--modality", "electron")
+    for source in (image, image.parent):
+        result = run("upscale", source, "--out", tmp_path / "out.ome.zarr", "--set", "device=cpu")
+        assert result.exit_code == 2
+        told = result.stderr
+        assert "no model was given" in told
+        assert "only 0% of it is darker than 15% of its range, as in electron micrographs" in told
+        command = shlex.split(told.splitlines()[-1])
+        assert command[:2] == ["superres", "upscale"]
+        assert command[2:] == [
+            str(source), "--model", "em-x4", "--out", str(tmp_path / "out.ome.zarr"), "--set", "device=cpu"
+        ]  # fmt: skip
+        assert not (tmp_path / "out.ome.zarr").exists()
+    assert "--out 'stack 1.ome.zarr'" in run("upscale", image).stderr
+
+
+def test_without_a_model_in_the_package_one_is_asked_for(box: Path, image: Path) -> None:
+    result = run("upscale", image, "--out", "o.ome.zarr")
+    assert result.exit_code == 2
+    assert "give --model: a file or run folder (this package holds no models of its own)" in result.stderr
+    result = run("upscale", image, "--model", "em-x4")
+    assert result.exit_code == 2
+    assert "give --out" in result.stderr
+    result = run("upscale", image, "--model", "em-x4", "--out", "o.ome.zarr")
+    assert result.exit_code == 2
+    assert "em-x4: no such model file, run folder or model in the package" in result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -11,8 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
+import torch
+import yaml
 from PIL import Image
+from skimage import data
 
+from superres.config import IntensityRule
 from superres.evaluation.controls import Control
 from superres.evaluation.metrics import Scores
 from superres.evaluation.results import (
@@ -24,6 +30,7 @@ from superres.evaluation.results import (
     mean_over_acquisitions,
 )
 from superres.modelfile import ModelHeader, load_model_file, save_model_file
+from superres.nets import Architecture, UNet
 from superres.sharing import addresses, names
 
 MakeModel = Callable[..., Path]
@@ -69,6 +76,46 @@ def make_model(make_header: Callable[..., ModelHeader]) -> MakeModel:
         return path
 
     return make
+
+
+@pytest.fixture
+def plain_net(tmp_path: Path, make_header: Callable[..., ModelHeader]) -> Callable[..., Path]:
+    """Write a net that interpolates, or with `std` one that does something at random."""
+
+    def make(name: str, *, std: float = 0.0, **changes: Any) -> Path:
+        torch.manual_seed(0)
+        architecture = Architecture.of_preset("XS", factor=(1, 2, 2))
+        net, (reach, stride) = UNet(architecture), (architecture.receptive_radius, architecture.stride)
+        for parameter in net.parameters() if std else ():
+            torch.nn.init.normal_(parameter, std=std)
+        values = {
+            "architecture": architecture.to_json(),
+            "factor": (1, 2, 2),
+            "receptive_radius": (0, reach, reach),
+            "stride": (1, stride, stride),
+            "intensity": IntensityRule().model_dump(mode="json"),
+            "degradation": [{"downsample": "binning"}],
+        }
+        weights = {key: value.numpy() for key, value in net.state_dict().items()}
+        save_model_file(tmp_path / name, make_header(**(values | changes)), weights)
+        return tmp_path / name
+
+    return make
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """List two parts of a real image, for validation."""
+    listed = []
+    for number, corner in enumerate((100, 300)):
+        image = tmp_path / f"cell_{number}.tif"
+        tifffile.imwrite(image, data.cell()[corner : corner + 96, 200:296], metadata={"axes": "YX"})
+        high = [{"file": image.name, "sha256": hashlib.sha256(image.read_bytes()).hexdigest()}]
+        listed.append({"id": f"cell_{number}", "split": "val", "high": high})
+    told = {"name": "cells", "description": "d", "licence": "CC0", "credit": "c", "source": "s"}
+    path = tmp_path / "cells.yaml"
+    path.write_text(yaml.safe_dump(told | {"acquisitions": listed}), encoding="utf-8")
+    return path
 
 
 @pytest.fixture

@@ -155,6 +155,17 @@ def test_a_card_leads_to_no_other_files(model: Path, make_report: MakeReport, na
     assert describe(model, full(make_report(model))).missing == (), "a damaged card is written anew"
 
 
+def test_figures_that_are_none_are_refused(model: Path, make_report: MakeReport) -> None:
+    describe(model, full(make_report(model)))
+    file = load_model_file(model)
+    for broken in ({"psnr": "high", "ssim": 1.0, "resolution": None}, {"psnr": 1.0}, 3):
+        card = json.loads(json.dumps(file.header.card))
+        card["trials"][0]["mean"]["superres"] = broken
+        save_model_file(model, dataclasses.replace(file.header, card=card), file.weights)
+        with pytest.raises(ModelFileError, match=r"em.safetensors: its card is damaged or of another version"):
+            Card.of(load_model_file(model))
+
+
 def test_a_fine_tuned_model_says_what_was_added_and_forgotten(
     tmp_path: Path, make_model: MakeModel, make_report: MakeReport, make_header: Callable[..., ModelHeader]
 ) -> None:

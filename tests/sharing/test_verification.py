@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
-import yaml
-from skimage import data
-from tifffile import imwrite
 
-from superres.config import IntensityRule
 from superres.errors import ModelFileError
 from superres.evaluation import evaluate
 from superres.evaluation.settings import EvaluateConfig
 from superres.modelfile import load_model_file, save_model_file
-from superres.nets import Architecture, UNet
 from superres.sharing.describe import Description, describe
 from superres.sharing.verification import verify
 
@@ -27,41 +20,9 @@ MakeModel = Callable[..., Path]
 
 
 @pytest.fixture
-def manifest(tmp_path: Path) -> Path:
-    """List two parts of a real image, for validation."""
-    listed = []
-    for number, corner in enumerate((100, 300)):
-        image = tmp_path / f"cell_{number}.tif"
-        imwrite(image, data.cell()[corner : corner + 96, 200:296], metadata={"axes": "YX"})
-        high = [{"file": image.name, "sha256": hashlib.sha256(image.read_bytes()).hexdigest()}]
-        listed.append({"id": f"cell_{number}", "split": "val", "high": high})
-    content = {
-        "name": "cells",
-        "description": "d",
-        "licence": "CC0",
-        "credit": "c",
-        "source": "s",
-        "acquisitions": listed,
-    }
-    path = tmp_path / "cells.yaml"
-    path.write_text(yaml.safe_dump(content), encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def model(tmp_path: Path, make_header: Callable[..., object], manifest: Path) -> Path:
+def model(tmp_path: Path, plain_net: Callable[..., Path], manifest: Path) -> Path:
     """Write a net that interpolates, and its card."""
-    torch.manual_seed(0)
-    architecture = Architecture.of_preset("XS", factor=(1, 2, 2))
-    reach, stride = architecture.receptive_radius, architecture.stride
-    header = make_header(
-        architecture=architecture.to_json(), factor=(1, 2, 2), receptive_radius=(0, reach, reach),
-        stride=(1, stride, stride), intensity=IntensityRule().model_dump(mode="json"),
-        degradation=[{"downsample": "binning"}],
-    )  # fmt: skip
-    path = tmp_path / "plain.safetensors"
-    weights = {name: value.numpy() for name, value in UNet(architecture).state_dict().items()}
-    save_model_file(path, header, weights)  # type: ignore[arg-type]
+    path = plain_net("plain.safetensors")
     config = EvaluateConfig(manifests=(manifest,), model=path, baselines=("bicubic",), device="cpu", planes=1)
     evaluate(config, tmp_path / "report")
     describe(path, Description(evaluations=(tmp_path / "report",), purpose="cells"))
