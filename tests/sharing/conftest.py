@@ -82,7 +82,7 @@ def make_model(make_header: Callable[..., ModelHeader]) -> MakeModel:
 def plain_net(tmp_path: Path, make_header: Callable[..., ModelHeader]) -> Callable[..., Path]:
     """Write a net that interpolates, or with `std` one that does something at random."""
 
-    def make(name: str, *, std: float = 0.0, **changes: Any) -> Path:
+    def make(file: str, *, std: float = 0.0, **changes: Any) -> Path:
         torch.manual_seed(0)
         architecture = Architecture.of_preset("XS", factor=(1, 2, 2))
         net, (reach, stride) = UNet(architecture), (architecture.receptive_radius, architecture.stride)
@@ -97,8 +97,8 @@ def plain_net(tmp_path: Path, make_header: Callable[..., ModelHeader]) -> Callab
             "degradation": [{"downsample": "binning"}],
         }
         weights = {key: value.numpy() for key, value in net.state_dict().items()}
-        save_model_file(tmp_path / name, make_header(**(values | changes)), weights)
-        return tmp_path / name
+        save_model_file(tmp_path / file, make_header(**(values | changes)), weights)
+        return tmp_path / file
 
     return make
 
