@@ -116,4 +116,4 @@ def test_the_finest_detail_is_that_of_the_recording(tmp_path: Path) -> None:
         period = look_at(open_volume(tmp_path / "a.tif")).period
         assert period is not None
         periods.append(period)
-    assert periods[0] < 3 < 6 < periods[1]
+    assert 2 <= periods[0] < periods[1], "what is blurred has coarser detail, and none is finer than two voxels"
