@@ -14,6 +14,7 @@ from rich.text import Text
 
 from superres.cli import output
 from superres.cli.application import STARTS_ANEW, AsJson, Overrides, app, examples, job
+from superres.cli.models import own_model_path
 
 if TYPE_CHECKING:
     from superres.evaluation import Calibration, CoverageCheck
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     )
 )
 def calibrate(
-    model: Annotated[Path, typer.Argument(help="Model file or run folder; its header gets the factor.")],
+    model: Annotated[str, typer.Argument(help="Model file or run folder; its header gets the factor.")],
     manifest: Annotated[list[Path], typer.Option(help="Manifest of images with truth; repeat it for more.")],
     split: Annotated[str | None, typer.Option(help="train, val or test; val where nothing is said.")] = None,
     by: Annotated[str | None, typer.Option(metavar="acquisition|image", help="What is promised: see below.")] = None,
@@ -45,7 +46,7 @@ def calibrate(
         from superres.evaluation.settings import CalibrateConfig
 
         manifests = tuple(manifest)
-        values = {"model": model, "manifests": manifests, "split": split, "by": by}
+        values = {"model": own_model_path(model, progress), "manifests": manifests, "split": split, "by": by}
         config = load_config(CalibrateConfig, None, overrides or (), **values)
         from superres import evaluation
 

@@ -10,6 +10,7 @@ import typer
 
 from superres.cli import evaluation_output, output
 from superres.cli.application import RESUMES, STARTS_ANEW, AsJson, Overrides, app, examples, job, triple_of
+from superres.cli.models import model_path
 from superres.errors import ConfigError
 from superres.progress import ProgressCallback
 
@@ -61,6 +62,8 @@ def train(
             wanted = triple_of(_given(factor, "how much coarser recordings will be: --factor 4"))
             recipe, told = _recipe_for(images, wanted, out, low or (), axes, overrides or (), progress, as_json)
         config = load_config(TrainConfig, recipe, overrides or ())
+        if config.start_from is not None:
+            config = config.model_copy(update={"start_from": model_path(config.start_from, progress)})
         if not dry_run:
             from superres import training
 
@@ -108,7 +111,7 @@ def find_lr(
 )
 def evaluate(
     model: Annotated[
-        Path | None, typer.Argument(help="Model file or run folder; without one only the baselines are scored.")
+        str | None, typer.Argument(help="Model: name, file, run, address; without one only baselines are scored.")
     ] = None,
     manifest: Annotated[
         list[Path] | None, typer.Option(help="Manifest of images with truth; repeat it for more.")
@@ -127,15 +130,18 @@ def evaluate(
         from superres.evaluation.settings import EvaluateConfig
 
         if controls:
-            found = evaluation.control(_given(model, "a model: superres evaluate --controls runs/em"))
+            named = _given(model, "a model: superres evaluate --controls runs/em")
+            found = evaluation.control(model_path(named, progress))
         else:
             config = load_config(
                 EvaluateConfig,
                 None,
                 overrides or (),
-                model=model,
+                model=None if model is None else model_path(model, progress),
                 manifests=tuple(_given(manifest, "images with truth: --manifest em.yaml")),
             )
+            rivals = {name: model_path(path, progress) for name, path in config.models.items()}
+            config = config.model_copy(update={"models": rivals})
             result = evaluation.evaluate(
                 config, _given(out, "a folder for the report: --out report"), progress=progress
             )

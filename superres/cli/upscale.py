@@ -12,7 +12,9 @@ from superres.cli import upscale_batch
 from superres.cli.application import RESUMES, AsJson, Overrides, app, examples, job
 from superres.cli.batch import refuse_twins
 from superres.cli.distribution import Sharing
-from superres.errors import InputError
+from superres.cli.model_choice import refuse_without_model
+from superres.cli.models import model_path
+from superres.errors import ConfigError, InputError
 from superres.progress import ProgressCallback
 
 if TYPE_CHECKING:
@@ -33,8 +35,11 @@ if TYPE_CHECKING:
 )
 def upscale(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Images or volumes, or folders of them.")],
-    model: Annotated[Path, typer.Option(help="Model file or run folder.")],
-    out: Annotated[Path, typer.Option(help="The store (.zarr) for one input, a folder for several.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model: a name ('superres models list'), file, run folder, or https://... address."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The store (.zarr) for one input, a folder for several.")] = None,
     guard: Annotated[
         str | None, typer.Option(metavar="on|off", help="Fall back on interpolation where needed.")
     ] = None,
@@ -67,10 +72,15 @@ def upscale(
     with job(RESUMES) as progress:
         from superres.config import UpscaleConfig, load_config
 
+        if model is None and not any(one.partition("=")[0].strip() == "model" for one in overrides or ()):
+            refuse_without_model(inputs, out, overrides or (), progress)
+        if out is None:
+            raise ConfigError("give --out: a store (such as --out stack.ome.zarr), or a folder for several inputs")
         part_of = None if crop is None else read_crop(crop)
         config = load_config(
             UpscaleConfig, None, overrides or (), model=model, guard=guard, trust=trust, halo=halo, crop=part_of
         )
+        config = config.model_copy(update={"model": model_path(model or config.model, progress)})
         if watch and dry_run:
             raise InputError("--watch and --dry-run were given together; give one of them")
         sharing = Sharing.of(part, scheduler, cluster, watch=watch)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from superres.config import UpscaleConfig
 from superres.errors import ConfigError
+from superres.inference.familiar import noise_of, unlike_noise
 from superres.inference.parts import Part, of_part
 from superres.inference.pipeline import Spent, run_units
 from superres.inference.predictor import Predictor
@@ -17,7 +18,7 @@ from superres.inference.unit import Tally
 from superres.inference.upscaling import Upscaling
 from superres.modelfile import FOR_DISPLAY
 from superres.progress import ProgressCallback, silent
-from superres.volumes import Unit, Volume
+from superres.volumes import Unit
 from superres.volumes.opening import is_url
 from superres.volumes.output_lock import NO_LOCKS, OutputLock
 
@@ -175,9 +176,7 @@ def finish(
         units_done_before=done_before,
         seconds=seconds,
         clipped=tally.clipped,
-        warnings=_warnings(upscaling.volume, upscaling.predictor, tally, store.layout.dtype)
-        + (first.without if first.guard is None else ())
-        + upscaling.notes,
+        warnings=_warnings(upscaling, tally) + (first.without if first.guard is None else ()) + upscaling.notes,
         trust=summary,
         rate=spent.voxels / 1e6 / seconds if spent is not None and spent.voxels else None,
         spent=spent,
@@ -195,13 +194,14 @@ def _unfinished(upscaling: Upscaling, missing: int, *, started: float, done_befo
         units_done_before=done_before,
         seconds=time.monotonic() - started,
         clipped=tally.clipped,
-        warnings=_warnings(upscaling.volume, upscaling.predictor, tally, store.layout.dtype),
+        warnings=_warnings(upscaling, tally),
         missing=missing,
         finished=False,
     )
 
 
-def _warnings(volume: Volume, predictor: Predictor, tally: Tally, dtype: str) -> tuple[str, ...]:
+def _warnings(upscaling: Upscaling, tally: Tally) -> tuple[str, ...]:
+    volume, predictor, dtype = upscaling.volume, upscaling.predictor, upscaling.store.layout.dtype
     found = []
     if predictor.header.display:
         found.append(f"this output is {FOR_DISPLAY}")
@@ -214,9 +214,17 @@ def _warnings(volume: Volume, predictor: Predictor, tally: Tally, dtype: str) ->
         found.append(f"{tally.not_finite} voxels of {volume.source} are NaN or infinite and stay so in the output")
     if tally.clipped:
         found.append(f"{tally.clipped} predicted voxels lay outside {dtype} and were set to its nearest end")
-    for axis, trained, here in zip("ZYX", predictor.header.voxel_size, volume.voxel_size, strict=True):
-        if trained and here and not 2 / 3 < here / trained < 3 / 2:
+    header = predictor.header
+    sides = zip("ZYX", header.unlike(volume.voxel_size), header.voxel_range, volume.voxel_size, strict=True)
+    for axis, is_unlike, trained, here in sides:
+        if is_unlike and trained:
+            sizes = " to ".join(dict.fromkeys(f"{size:g}" for size in trained))
             found.append(
-                f"the model was trained at a voxel size of {trained:g} um along {axis}, {volume.source} has {here:g} um"
+                f"the model was trained at a voxel size of {sizes} um along {axis}, {volume.source} has {here:g} um"
             )
+    for channel in upscaling.channels:
+        line = None if channel.guard is None else channel.guard.noise
+        text = "" if line is None else unlike_noise(header, noise_of(line))
+        if text:
+            found.append(f"channel {channel.index} of {volume.source} is {text}")
     return tuple(found)

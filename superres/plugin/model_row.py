@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QPushBut
 from superres.errors import InputError, SuperresError
 from superres.plugin.card import VoxelSize, card, mismatch
 from superres.plugin.remembered import remember_model, remembered_models
+from superres.sharing import bundled_models, find_model
+from superres.sharing.addresses import cached, is_address
 
 if TYPE_CHECKING:
     from superres.modelfile import ModelHeader
@@ -37,7 +40,9 @@ class ModelRow(QWidget):
         self.box.setEditable(True)
         self.box.setMinimumContentsLength(12)
         self.box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.box.setToolTip("A model file (.safetensors) or the folder of a training; choose one, or paste its path")
+        self.box.setToolTip(
+            "A model of the package, a model file (.safetensors) or the folder of a training: choose one, or paste it"
+        )
         self.browse = QPushButton("Browse…")
         self.card = QLabel()
         self.card.setWordWrap(True)
@@ -46,8 +51,11 @@ class ModelRow(QWidget):
         self.warning.setStyleSheet("color: #ffb454; font-weight: bold")
         self.warning.hide()
         self._lay_out()
-        for path in remembered_models():
-            self.box.addItem(str(path))
+        bundled = bundled_models()
+        used = [str(path) for path in remembered_models() if path not in bundled.values()]
+        self.box.addItems([*used, *bundled])
+        if not used:
+            self.box.setCurrentIndex(-1)  # which model is for an image is a person's choice
         self.box.currentTextChanged.connect(self._read)
         self.browse.clicked.connect(self._browse)
         self._read()
@@ -63,7 +71,7 @@ class ModelRow(QWidget):
         """
         if self._problem:
             raise InputError(self._problem)
-        return Path(self.box.currentText().strip()).absolute()
+        return _file_of(self.box.currentText().strip()).absolute()
 
     def choose(self, path: Path) -> None:
         """Choose a model, such as one that was just trained."""
@@ -74,7 +82,8 @@ class ModelRow(QWidget):
     def remember(self) -> None:
         """Keep the chosen model for the next time."""
         remember_model(self.path)
-        if self.box.findText(str(self.path)) < 0:
+        shown = (str(self.path), self.box.currentText().strip())
+        if all(self.box.findText(text) < 0 for text in shown):
             self.box.insertItem(0, str(self.path))
 
     def compare_with(self, voxel_size: VoxelSize | None) -> None:
@@ -103,7 +112,7 @@ class ModelRow(QWidget):
             self._problem = "No model is chosen yet: choose a model file (.safetensors) or the folder of a training"
         else:
             try:
-                self.header = read_model_header(Path(text))
+                self.header = read_model_header(_file_of(text))
             except (SuperresError, OSError) as error:
                 self._problem = str(error)
         self.card.setText(self._problem if self.header is None else card(self.header))
@@ -114,3 +123,21 @@ class ModelRow(QWidget):
         path, _ = QFileDialog.getOpenFileName(self, "Choose a model", "", "Models (*.safetensors)")
         if path:
             self.choose(Path(path))
+
+
+def _file_of(text: str) -> Path:
+    """Return the file or folder of a model; what is on the web must have been downloaded before.
+
+    Raises
+    ------
+    InputError
+        When it is not here.
+    """
+    if not is_address(text):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a folder that is called as the model is
+            return find_model(text)
+    file = cached(text)
+    if file is None:
+        raise InputError(f"{text}: is not downloaded yet; type in a terminal: superres models info '{text}'")
+    return file
