@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from superres.evaluation import evaluate
     from superres.inference import Predictor, load_model, upscale
+    from superres.sharing import find_model
     from superres.training import train
     from superres.volumes import Volume, open_volume
 
@@ -24,9 +25,20 @@ _ROOMS = {
     "upscale": "inference",
     "train": "training",
     "evaluate": "evaluation",
+    "find_model": "sharing",
 }
 
-__all__ = ["Predictor", "Volume", "__version__", "evaluate", "load_model", "open_volume", "train", "upscale"]
+__all__ = [
+    "Predictor",
+    "Volume",
+    "__version__",
+    "evaluate",
+    "find_model",
+    "load_model",
+    "open_volume",
+    "train",
+    "upscale",
+]
 
 
 def __getattr__(name: str) -> Any:
