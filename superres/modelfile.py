@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ class ModelHeader:
     degradation : list of mapping
         How low images were made from high ones; empty for real pairs.
     training : mapping
-        Manifests with hashes, licences and credits, steps, seconds, the whole recipe.
+        Manifests with hashes, licences and credits, voxel sizes, steps, seconds, the whole recipe.
     domain : mapping
         Where the net was right on its training data and near them (`superres.nets.domain`); empty in older models.
     display : bool
@@ -78,7 +78,10 @@ class ModelHeader:
     calibration : mapping
         What `superres calibrate` found: the factor on the half-widths, and for what it holds; empty before.
     lineage : list of mapping
-        Models that it was fine-tuned from, oldest first: name, SHA-256, factor, and on what each was trained.
+        Models that it was fine-tuned from, oldest first: name, SHA-256, identity, factor, and on what each was trained.
+    card : mapping
+        What it is for, and what it did on images that it was not trained on (`superres.sharing.card`); empty before
+        ``superres models describe``.
     version : str
         The superres version that wrote it.
     """
@@ -99,6 +102,7 @@ class ModelHeader:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)
     lineage: list[Mapping[str, Any]] = field(default_factory=list)
+    card: Mapping[str, Any] = field(default_factory=dict)
     version: str = ""
 
     @property
@@ -106,6 +110,21 @@ class ModelHeader:
         """The axis along which the net sees more than one plane: ``z``, ``t``, or empty."""
         axis = str(self.context.get("axis", ""))
         return "z" if self.receptive_radius[0] > 0 or axis == "z" else axis.replace("c", "")
+
+    @property
+    def voxel_range(self) -> tuple[tuple[float, float] | None, ...]:
+        """Smallest and largest voxel size along Z, Y, X of the low-resolution recordings that it was trained for."""
+        told = self.training.get("voxel_sizes") or (None, None, None)
+        pairs = zip(told, self.voxel_size, strict=True)
+        return tuple((ends[0], ends[1]) if ends else (size, size) if size else None for ends, size in pairs)
+
+    def unlike(self, voxel_size: Sequence[float | None]) -> tuple[bool, ...]:
+        """Say for Z, Y, X whether a recording's voxel size is far from those that it was trained for.
+
+        Half as large or small again is far: a net invents at a sampling that it never saw.
+        """
+        pairs = zip(self.voxel_range, voxel_size, strict=True)
+        return tuple(bool(ends and here and not 2 / 3 * ends[0] < here < 3 / 2 * ends[1]) for ends, here in pairs)
 
     @property
     def parent(self) -> str:

@@ -41,3 +41,10 @@ ProgressCallback = Callable[[Progress], None]
 
 def silent(event: Progress) -> None:
     """Ignore a progress event; the default callback."""
+
+
+def duration_text(seconds: float) -> str:
+    """Write a time in the unit that fits."""
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"

@@ -45,7 +45,8 @@ def test_importing_superres_is_light() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["info", "--help"], ["train", "--help"], ["upscale", "--help"]]
+    "arguments",
+    [["--help"], ["--version"], ["info", "--help"], ["train", "--help"], ["upscale", "--help"], ["models", "--help"]],
 )
 def test_help_is_light(arguments: list[str]) -> None:
     code = f"from superres.cli import app\napp({arguments!r}, standalone_mode=False)"  # else it would end Python

@@ -202,6 +202,7 @@ ASIDE: dict[str, Any] = {
     "metrics": {},
     "calibration": {"factor": 2.0},
     "lineage": [],
+    "card": {"purpose": "cells"},
     "version": "9",
 }
 

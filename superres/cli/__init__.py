@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import sys
 
-from superres.cli import ablate, calibrate, convert, data, degrade, info, train, upscale  # importing registers commands
+from superres.cli import (
+    ablate,
+    calibrate,
+    convert,
+    data,
+    degrade,
+    info,
+    models,
+    train,
+    upscale,
+)  # importing registers commands
 from superres.cli.application import app
 from superres.cli.interrupts import interrupts
 
-__all__ = ["ablate", "app", "calibrate", "convert", "data", "degrade", "info", "main", "train", "upscale"]
+__all__ = ["ablate", "app", "calibrate", "convert", "data", "degrade", "info", "main", "models", "train", "upscale"]
 
 # In the order in which a user meets them, not in that of the alphabet.
 _ORDER = ("demo", "info", "train", "find_lr", "upscale", "evaluate", "ablate", "calibrate", "convert")

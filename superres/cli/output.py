@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from superres.cli.progress import figure_text
+from superres.progress import duration_text as duration_text
 
 if TYPE_CHECKING:
     from superres.inference import UpscaleSummary
@@ -137,6 +138,7 @@ def bytes_text(number: float) -> str:
 def show_model(model: ModelFile, *, as_json: bool) -> None:
     """Print what a model is and where it comes from."""
     from superres.modelfile import FOR_DISPLAY
+    from superres.sharing.wording import step_text
 
     header = model.header
     parameters = sum(tensor.size for tensor in model.weights.values())
@@ -155,7 +157,7 @@ def show_model(model: ModelFile, *, as_json: bool) -> None:
         "channels": _given_text(header.context, header.channels),
         "sees": f"{sizes_text('ZYX', header.receptive_radius)} input voxels to either side",
         "trained at": f"voxel size {voxel_size_text(header.voxel_size)}",
-        "degradation": ", then ".join(_step_text(step) for step in header.degradation) or "none: real pairs",
+        "degradation": ", then ".join(step_text(step) for step in header.degradation) or "none: real pairs",
         "trained on": _trained_on_text(training),
         "training": _length_text(training) if training else "",
         "phases": _phases_text(training.get("config", {}).get("phases", [])),
@@ -210,30 +212,8 @@ def _given_text(context: Mapping[str, Any], channels: int) -> str:
     return f"{own}, with neighbouring {frames}, {context['frames']} in all" if frames else own
 
 
-def _step_text(step: Mapping[str, Any]) -> str:
-    ((name, value),) = ((key, item) for key, item in step.items() if item is not None)
-    if not isinstance(value, Mapping):
-        return str(value)
-    inner = ", ".join(f"{key} {_range_text(item)}" for key, item in value.items() if item is not None)
-    return f"{name.replace('_', ' ')} ({inner})"
-
-
-def _range_text(value: object) -> str:
-    if isinstance(value, list | tuple):
-        smallest, largest = value
-        return f"{smallest:g}" if smallest == largest else f"{smallest:g} to {largest:g}"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def _figures(metrics: Mapping[str, Any]) -> str:
     return ", ".join(figure_text(name, value) for name, value in metrics.items() if isinstance(value, float))
-
-
-def duration_text(seconds: float) -> str:
-    """Write a time in the unit that fits."""
-    if seconds < 120:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
 
 
 # --- outcomes --------------------------------------------------------------------------------------------------------

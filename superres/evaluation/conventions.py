@@ -13,7 +13,6 @@ from typing import Any
 
 import superres
 from superres.datasets import Manifest
-from superres.datasets.checksum import file_sha256
 from superres.evaluation.alignment import REACH
 from superres.evaluation.baselines import DESCRIPTIONS
 from superres.evaluation.exhibits import WINDOW
@@ -26,7 +25,7 @@ from superres.evaluation.statistics import DRAWS, EXACT_UP_TO
 from superres.evaluation.stored import describe_result
 from superres.evaluation.tuning_set import SIDE, STACK_SIDE, STACKS, WINDOWS
 from superres.evaluation.upsampling import RESAMPLERS
-from superres.modelfile import ModelHeader
+from superres.modelfile import ModelHeader, load_model_file
 
 DEFINITIONS = {
     "averaging": "planes and channels are averaged within an acquisition first, then acquisitions; every acquisition "
@@ -154,5 +153,6 @@ def _subject(config: EvaluateConfig, header: ModelHeader | None) -> dict[str, An
 
 
 def _model(path: Path, header: ModelHeader) -> dict[str, Any]:
-    file = path / "model.safetensors" if path.is_dir() else path
-    return {"name": header.name, "path": str(file), "sha256": file_sha256(file), "version": header.version}
+    file = load_model_file(path)
+    told = {"sha256": file.sha256, "identity": file.identity}
+    return {"name": header.name, "path": str(file.path), **told, "version": header.version}

@@ -40,8 +40,8 @@ class Mark:
     text: str
 
 
-def png_uri(image: NDArray[Any], levels: tuple[float, float]) -> str:
-    """Return a grey image, (y, x), as a data URI.
+def grey_picture(image: NDArray[Any], levels: tuple[float, float]) -> NDArray[np.uint8]:
+    """Return a grey image, (y, x), as 8 bits.
 
     Parameters
     ----------
@@ -50,18 +50,28 @@ def png_uri(image: NDArray[Any], levels: tuple[float, float]) -> str:
     """
     black, white = levels
     share = np.nan_to_num((image.astype(np.float64) - black) / (white - black), nan=0.0, posinf=1.0, neginf=0.0)
-    return _uri(np.rint(np.clip(share, 0.0, 1.0) * 255).astype(np.uint8))
+    return np.rint(np.clip(share, 0.0, 1.0) * 255).astype(np.uint8)
 
 
-def difference_uri(image: NDArray[Any], limit: float) -> str:
-    """Return signed values, (y, x), as a data URI: white at 0, red towards `limit`, blue towards its negative.
+def difference_picture(image: NDArray[Any], limit: float) -> NDArray[np.uint8]:
+    """Return signed values, (y, x), as colours, (y, x, 3): white at 0, red towards `limit`, blue towards its negative.
 
     NaN is shown as grey.
     """
     share = np.clip(image.astype(np.float64) / limit, -1.0, 1.0)
     ends = np.where(share[..., None] >= 0, _RED, _BLUE)
     colour = 255 + np.abs(share[..., None]) * (ends - 255.0)
-    return _uri(np.rint(np.where(np.isnan(colour), 128.0, colour)).astype(np.uint8))
+    return np.rint(np.where(np.isnan(colour), 128.0, colour)).astype(np.uint8)
+
+
+def png_uri(image: NDArray[Any], levels: tuple[float, float]) -> str:
+    """Return `grey_picture` as a data URI."""
+    return _uri(grey_picture(image, levels))
+
+
+def difference_uri(image: NDArray[Any], limit: float) -> str:
+    """Return `difference_picture` as a data URI."""
+    return _uri(difference_picture(image, limit))
 
 
 def _uri(picture: NDArray[np.uint8]) -> str:

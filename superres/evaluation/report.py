@@ -30,6 +30,7 @@ from superres.evaluation.results import (
 from superres.evaluation.statistics import Interval
 from superres.evaluation.summary import guard_in_words, in_words, ranked, strongest
 from superres.evaluation.tables import bounds, detail_table, gain_tables, score_tables, table
+from superres.evaluation.worst import write_worst
 
 _COLOURS = {
     "low": "#9aa3ad",
@@ -57,6 +58,7 @@ def write_report(evaluation: Evaluation, exhibits: Sequence[Exhibit]) -> None:
     _write(evaluation.data.with_suffix(".csv"), report_csv(evaluation))
     _write(evaluation.data.with_suffix(".md"), report_markdown(evaluation))
     _write(evaluation.report, report_html(evaluation, exhibits))
+    write_worst(evaluation, exhibits)
 
 
 def report_html(evaluation: Evaluation, exhibits: Sequence[Exhibit]) -> str:

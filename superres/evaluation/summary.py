@@ -105,7 +105,7 @@ def _number(value: float) -> float:
 
 def _gain(evaluation: Evaluation) -> str:
     n = len(evaluation.acquisitions)
-    seen = sum(_was_trained_on(result) for result in evaluation.acquisitions)
+    seen = sum(was_trained_on(result) for result in evaluation.acquisitions)
     known = f", {seen} of which the model was trained on," if seen else " that the model was not trained on,"
     if evaluation.conventions.get("is_result"):
         known = ", of which the result does not tell whether its model was trained on it,"
@@ -128,7 +128,8 @@ def _over(evaluation: Evaluation, name: str, *, is_strongest: bool) -> str:
     return f"{side} {called} by {abs(mean):.2f} dB PSNR on average, and better in {found.wins} of {n}"
 
 
-def _was_trained_on(result: AcquisitionResult) -> bool:
+def was_trained_on(result: AcquisitionResult) -> bool:
+    """Say whether the model had seen an acquisition before it was scored on it."""
     return any("the model was trained on this acquisition" in warning for warning in result.warnings)
 
 

@@ -214,9 +214,12 @@ def _warnings(volume: Volume, predictor: Predictor, tally: Tally, dtype: str) ->
         found.append(f"{tally.not_finite} voxels of {volume.source} are NaN or infinite and stay so in the output")
     if tally.clipped:
         found.append(f"{tally.clipped} predicted voxels lay outside {dtype} and were set to its nearest end")
-    for axis, trained, here in zip("ZYX", predictor.header.voxel_size, volume.voxel_size, strict=True):
-        if trained and here and not 2 / 3 < here / trained < 3 / 2:
+    header = predictor.header
+    sides = zip("ZYX", header.unlike(volume.voxel_size), header.voxel_range, volume.voxel_size, strict=True)
+    for axis, is_unlike, trained, here in sides:
+        if is_unlike and trained:
+            sizes = " to ".join(dict.fromkeys(f"{size:g}" for size in trained))
             found.append(
-                f"the model was trained at a voxel size of {trained:g} um along {axis}, {volume.source} has {here:g} um"
+                f"the model was trained at a voxel size of {sizes} um along {axis}, {volume.source} has {here:g} um"
             )
     return tuple(found)

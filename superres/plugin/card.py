@@ -6,19 +6,18 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from superres.sharing.wording import factor_text, range_text
+
 if TYPE_CHECKING:
     from superres.modelfile import ModelHeader
 
 VoxelSize = Sequence[float | None]
 
-# As the engine warns: a net trained at one sampling invents at another.
-_LEAST, _MOST = 2 / 3, 3 / 2
-
 
 def card(header: ModelHeader) -> str:
     """Return the lines of a model's card as HTML."""
-    lines = [f"<b>{escape(header.name)}</b> {_factor_text(header)}", _trained_text(header)]
-    size = _size_text(header.voxel_size)
+    lines = [f"<b>{escape(header.name)}</b> {factor_text(header.factor)}", _trained_text(header)]
+    size = range_text(header.voxel_range)
     lines.append(f"For images with voxels of {size}" if size else "It does not say for which voxel size it is")
     lines.append("Licence of its images: " + escape(", ".join(header.licences)))
     if header.context:
@@ -32,28 +31,18 @@ def mismatch(header: ModelHeader, voxel_size: VoxelSize | None) -> str:
     """Say with figures where a layer's voxel size is not what the model was trained for; empty where it is."""
     if voxel_size is None:
         return ""
-    pairs = list(zip(header.voxel_size, voxel_size, strict=True))
-    wrong = [bool(trained and here and not _LEAST < here / trained < _MOST) for trained, here in pairs]
+    wrong = header.unlike(voxel_size)
     if not any(wrong):
         return ""
+    ranges = [(size, size) if size else None for size in voxel_size]
     here, trained = (
-        _size_text([size if is_wrong else None for size, is_wrong in zip(sizes, wrong, strict=True)])
-        for sizes in (voxel_size, header.voxel_size)
+        range_text([ends if is_wrong else None for ends, is_wrong in zip(sizes, wrong, strict=True)])
+        for sizes in (ranges, header.voxel_range)
     )
     return (
         f"The voxels of this image measure {here}, the model was trained for {trained}. It may invent or miss "
         "structures: choose a model for this magnification, or compare with what you know."
     )
-
-
-def _factor_text(header: ModelHeader) -> str:
-    factor = header.factor
-    if max(factor) == 1:
-        return "restores images without making them finer"
-    if factor[0] == 1 and factor[1] == factor[2]:
-        return f"makes images {factor[1]} times finer along Y and X"
-    parts = [f"{times} times along {axis}" for axis, times in zip("ZYX", factor, strict=True) if times > 1]
-    return "makes images finer: " + ", ".join(parts)
 
 
 def _trained_text(header: ModelHeader) -> str:
@@ -73,12 +62,3 @@ def _context_text(header: ModelHeader) -> str:
         "t": f"Looks at {frames} neighbouring time points at once",
         "c": f"Looks at {frames} channels at once and predicts one of them",
     }.get(str(axis), "")
-
-
-def _size_text(voxel_size: VoxelSize) -> str:
-    """Write known sizes, equal ones together: ``0.05 µm along Y and X``."""
-    axes: dict[str, list[str]] = {}
-    for axis, size in zip("ZYX", voxel_size, strict=True):
-        if size:
-            axes.setdefault(f"{size:.4g}", []).append(axis)
-    return ", ".join(f"{size} µm along {' and '.join(names)}" for size, names in axes.items())

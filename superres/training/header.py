@@ -62,6 +62,7 @@ def make_header(
         training={
             "manifests": [{"name": manifest.name, "sha256": manifest.sha256} for manifest in manifests],
             "acquisitions": [_origin(*one) for one in zip(listed, chosen, strict=True) if one[1]],
+            "voxel_sizes": _low_voxel_sizes(sources, config.factor),
             **({} if config.image_count is None else {"image_count": config.image_count}),
             "steps": steps,
             **({} if seconds is None else {"seconds": round(seconds, 1)}),
@@ -101,6 +102,12 @@ def _told(config: TrainConfig) -> dict[str, Any]:
     if config.features.weights is not None:
         told["features"]["weights"] = config.features.weights.name
     return told
+
+
+def _low_voxel_sizes(sources: Sequence[Source], factor: tuple[int, int, int]) -> list[list[float] | None]:
+    """Return the smallest and largest voxel size of the low recordings along each axis; None where none is known."""
+    known = [[size for source in sources if (size := source.voxel_size[axis]) is not None] for axis in range(3)]
+    return [[min(sizes) * f, max(sizes) * f] if sizes else None for sizes, f in zip(known, factor, strict=True)]
 
 
 def _low_voxel_size(

@@ -97,8 +97,8 @@ def take_weights(net: UNet, file: ModelFile) -> None:
 def lineage_of(file: ModelFile | None) -> list[Mapping[str, Any]]:
     """Return the models that a training descends from, oldest first: what each is, and what it was trained on.
 
-    Each has the name, the SHA-256 of the file, factor, whether it is for display, the version that wrote it, and its
-    training record without the recipe: manifests, acquisitions with licences and credits, steps.
+    Each has the name, the SHA-256 of the file, its identity, factor, whether it is for display, the version that wrote
+    it, and its training record without the recipe: manifests, acquisitions with licences and credits, steps.
     """
     if file is None:
         return []
@@ -107,6 +107,7 @@ def lineage_of(file: ModelFile | None) -> list[Mapping[str, Any]]:
     parent = {
         "name": header.name,
         "sha256": file.sha256,
+        "identity": file.identity,
         "factor": list(header.factor),
         "display": header.display,
         "version": header.version,

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import http.server
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from superres.modelfile import ModelHeader, save_model_file
+from superres.evaluation.controls import Control
+from superres.evaluation.metrics import Scores
+from superres.evaluation.results import (
+    MODEL,
+    AcquisitionResult,
+    Evaluation,
+    evaluation_to_json,
+    gains_over,
+    mean_over_acquisitions,
+)
+from superres.modelfile import ModelHeader, load_model_file, save_model_file
 from superres.sharing import addresses, names
 
 MakeModel = Callable[..., Path]
+MakeReport = Callable[..., Path]
 ORIGIN = {"id": "a", "sha256": "0" * 64, "licence": "CC BY 4.0 (repo LICENSE)", "credit": "A. Person"}
 
 
@@ -54,6 +67,57 @@ def make_model(make_header: Callable[..., ModelHeader]) -> MakeModel:
         weights = {"weight": np.random.default_rng(seed).normal(size=(4, 4)).astype(np.float32)}
         save_model_file(path, make_header(**changes), weights)
         return path
+
+    return make
+
+
+@pytest.fixture
+def make_report(tmp_path: Path) -> MakeReport:
+    """Write what ``superres evaluate`` would write for a model: two acquisitions, three baselines, a picture."""
+
+    def scores(psnr: float) -> Scores:
+        return Scores(psnr, psnr + 1, psnr / 50, 0.1, 1.0, 0.0, 0.9, 1.0, resolution=100 / psnr)
+
+    def make(
+        model: Path,
+        folder: str = "report",
+        *,
+        psnr: Mapping[str, float] | None = None,
+        manifest: str = "em",
+        warnings: tuple[str, ...] = (),
+        told: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Path:
+        file, out = load_model_file(model), tmp_path / folder
+        own = psnr or {"a": 28.0, "b": 30.5}
+        found = tuple(
+            AcquisitionResult(
+                manifest, name, "s", "l", "c", ("a.tif",), 1, (64, 64), (None, 0.01, 0.01), (255.0,), "max - min",
+                scores={"bicubic": scores(25.0), "richardson-lucy": scores(26.0), "unet": scores(27.0),
+                        MODEL: scores(value)},
+                warnings=warnings,
+            )
+            for name, value in own.items()
+        )  # fmt: skip
+        methods = ("bicubic", "richardson-lucy", "unet", MODEL)
+        conventions = {
+            "created": "2026-11-27T10:00:00+00:00",
+            "versions": {"superres": "0.1.0"},
+            "settings": {"split": "val", "planes": 8, "crop": 8, "seed": 0, "model": str(model)},
+            "model": {"name": file.header.name, "sha256": file.sha256, "identity": file.identity},
+            "is_result": False,
+            "manifests": [{"name": manifest, "path": "somewhere", "sha256": "2" * 64}],
+            "tuned": {"richardson-lucy": {}},
+            "rivals": {"unet": {}},
+        }
+        evaluation = Evaluation(
+            out / "report.html", out / "report.json", methods, "bicubic", found, {},
+            mean_over_acquisitions(found, methods), gains_over(found, methods[:-1]), conventions | dict(told),
+            (Control("blank", 0.9, 1.01),),
+        )  # fmt: skip
+        out.mkdir(exist_ok=True)
+        evaluation.data.write_text(evaluation_to_json(evaluation), encoding="utf-8")
+        Image.new("RGB", (8, 8)).save(out / "worst.png")
+        return out
 
     return make
 
