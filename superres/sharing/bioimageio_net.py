@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import warnings
 from collections.abc import Iterator
@@ -96,7 +97,7 @@ def traced(net: WholeNet, example: Tensor) -> bytes:
 
     The test of the package compares it with the net at other sizes than that of `example`.
     """
-    with torch.no_grad(), tracing_warnings():
+    with torch.no_grad(), usual_warnings():
         script = torch.jit.trace(net, example, check_trace=False)  # type: ignore[no-untyped-call]
         buffer = io.BytesIO()
         torch.jit.save(script, buffer)
@@ -104,9 +105,20 @@ def traced(net: WholeNet, example: Tensor) -> bytes:
 
 
 @contextmanager
-def tracing_warnings() -> Iterator[None]:
-    """Leave out what torch says of every tracing: that it is deprecated, and that sizes are looked at in Python."""
+def usual_warnings() -> Iterator[None]:
+    """Leave out what is said of every export.
+
+    By torch, that tracing is deprecated, and that sizes are looked at in Python, which the tests answer; by
+    ``bioimageio.core``, that percentiles are averaged over samples, of which there is one; and of the files that it
+    leaves open, which are closed before this ends.
+    """
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "unclosed file", ResourceWarning)
+        warnings.filterwarnings("ignore", "Implicitly cleaning up", ResourceWarning)
+        warnings.filterwarnings("ignore", "Computed dataset percentiles naively")
         warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
-        yield
+        try:
+            yield
+        finally:
+            gc.collect()

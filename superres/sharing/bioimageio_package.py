@@ -20,7 +20,16 @@ from superres.errors import InputError
 from superres.modelfile import ModelFile
 from superres.sharing.bioimageio_axes import input_description, output_description
 from superres.sharing.bioimageio_export import MODEL
-from superres.sharing.bioimageio_net import BLACK, WHITE, WholeNet, example_image, radii, traced, whole_net
+from superres.sharing.bioimageio_net import (
+    BLACK,
+    WHITE,
+    WholeNet,
+    example_image,
+    radii,
+    traced,
+    usual_warnings,
+    whole_net,
+)
 from superres.sharing.bioimageio_source import CALLABLE, net_source
 from superres.sharing.bioimageio_text import citations, package_page
 from superres.sharing.card import Card
@@ -52,12 +61,15 @@ def write_package(file: ModelFile, card: Card, authors: Sequence[str], folder: P
     """
     licence, net = spdx(card.licence, str(file.path)), whole_net(file)
     _write_files(file, card, net, folder)
+    path = folder / "package.zip"
     try:
-        described = _description(file, card, authors, licence, folder)
+        with usual_warnings():
+            described = _description(file, card, authors, licence, folder)
+            save_bioimageio_package(described, output_path=path, allow_invalid=False)
     except ValidationError as error:
         said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:3])
         raise InputError(f"{file.path}: cannot be described for bioimage.io ({said})") from None
-    return Path(save_bioimageio_package(described, output_path=folder / "package.zip", allow_invalid=False))
+    return path
 
 
 def spdx(licence: str, what: str) -> str:

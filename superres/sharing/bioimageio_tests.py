@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 import importlib.metadata
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +21,7 @@ from superres.modelfile import ModelFile
 from superres.nets import net_from_model_file
 from superres.sharing.bioimageio_axes import HIGH
 from superres.sharing.bioimageio_export import require_near
-from superres.sharing.bioimageio_net import BLACK, WHITE, example_image, tracing_warnings
+from superres.sharing.bioimageio_net import BLACK, WHITE, example_image, usual_warnings
 from superres.sharing.bioimageio_package import TOLERANCE
 
 _FORMATS = ("pytorch_state_dict", "torchscript")
@@ -47,7 +44,7 @@ def run_tests(package: Path, file: ModelFile) -> Tested:
     ModelFileError
         When it fails, with what failed.
     """
-    with _quiet():
+    with usual_warnings():
         described = load_model_description(package)
         tested = _own_tests(described, file)
         expected = predicted(file)
@@ -111,11 +108,3 @@ def predicted(file: ModelFile) -> NDArray[np.float32]:
         found = predictor.restore(low[:, None], guarded=False)[:, 0]
     shares: NDArray[np.float32] = ((found - BLACK) / (WHITE - BLACK)).astype(np.float32)
     return shares[None]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out what is said of every package, and draw no bars of others."""
-    with warnings.catch_warnings(), tracing_warnings():
-        warnings.filterwarnings("ignore", "Computed dataset percentiles naively")
-        yield

@@ -30,7 +30,7 @@ from superres.nets import Architecture, UNet, net_from_model_file
 from superres.sharing import bioimageio_export
 from superres.sharing.bioimageio_export import MODEL, export_bioimageio
 from superres.sharing.bioimageio_import import import_bioimageio
-from superres.sharing.bioimageio_net import BLACK, WHITE, example_image, traced, whole_net
+from superres.sharing.bioimageio_net import BLACK, WHITE, example_image, traced, usual_warnings, whole_net
 from superres.sharing.bioimageio_source import CALLABLE, net_source
 from superres.sharing.completeness import missing
 
@@ -104,7 +104,11 @@ def predictor(model: Path) -> Predictor:
 
 
 def run(core: Any, package: Path, image: NDArray[np.float32], weights: str, block: int = 0) -> NDArray[np.float32]:
-    described = core.load_model_description(package)
+    with usual_warnings():
+        return run_core(core, core.load_model_description(package), image, weights, block)
+
+
+def run_core(core: Any, described: Any, image: NDArray[np.float32], weights: str, block: int) -> NDArray[np.float32]:
     (low,), (high,) = described.inputs, described.outputs
 
     def sample() -> Any:
@@ -122,7 +126,6 @@ def run(core: Any, package: Path, image: NDArray[np.float32], weights: str, bloc
     return np.asarray(found.members[high.id].to_numpy(), np.float32)[0, 0]
 
 
-@pytest.mark.filterwarnings("ignore:Computed dataset percentiles naively", "ignore:.torch.jit.load. is deprecated")
 def test_core_predicts_what_superres_does_whole_and_in_blocks(
     core: Any, package: Path, predictor: Predictor, recording: NDArray[np.float32]
 ) -> None:
@@ -155,10 +158,7 @@ def test_torchscript_is_the_net_at_every_size(kind: str, net_file: WriteNet, tmp
 
 
 def load_script(content: bytes) -> Any:
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+    with usual_warnings():
         return torch.jit.load(io.BytesIO(content))
 
 
