@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import count, takewhile
 from typing import Any
 
 import numpy as np
@@ -120,10 +119,10 @@ def exact_sizes(size: float, factor: int, step: int) -> tuple[float, float]:
     fewer bits, so that nothing rounds; they change by less than a ten-millionth.
     """
     low, high = size, size / factor
-    sizes = takewhile(lambda n: n <= _LONGEST, count(step, step))
-    if all(int(n * low / high) == n * factor for n in sizes) and all(
-        n * factor * high / low == n for n in range(step, 512, step)
-    ):
+    n = np.arange(step, _LONGEST + 1, step)
+    whole = (n * low / high).astype(np.int64) == n * factor
+    halo = n * factor * high / low == n
+    if whole.all() and halo.all():
         return low, high
     high = float(np.float32(high))
     return high * factor, high

@@ -141,11 +141,12 @@ def test_core_predicts_what_superres_does_whole_and_in_blocks(
         np.testing.assert_allclose(blocks, whole["pytorch_state_dict"], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["planes", "frames", "high grid", "volumes"])
 def test_torchscript_is_the_net_at_every_size(kind: str, net_file: WriteNet, tmp_path: Path) -> None:
     file = load_model_file(net_file(tmp_path / "m.safetensors", **KINDS[kind]))
     net, reference = whole_net(file), net_from_model_file(file)
-    low = torch.from_numpy(example_image(file.header))[None]
+    low = torch.from_numpy(example_image(file.header))[None][..., :20, :16]
+    low = low[:, :, :8] if low.ndim == 5 else low
     script = load_script(traced(net, low))
     with torch.inference_mode():
         for batch, sizes in ((1, (4, 6, 8)), (2, (2, 10, 4))):
@@ -252,8 +253,9 @@ def test_description_of_other_nets(core: Any, kind: str, net_file: WriteNet, tmp
 
     header = read_model_header(net_file(tmp_path / "m.safetensors", **KINDS[kind]))
     (tmp_path / "t.npy").write_bytes(b"")
-    tensor = importlib.import_module("bioimageio.spec.common").FileDescr(source=tmp_path / "t.npy")
-    low, high = input_description(header, tensor), output_description(header, tensor)
+    with usual_warnings():
+        tensor = importlib.import_module("bioimageio.spec.common").FileDescr(source=tmp_path / "t.npy")
+        low, high = input_description(header, tensor), output_description(header, tensor)
     axes = [str(axis.id) for axis in low.axes]
     scaling = next(step.kwargs for step in low.preprocessing if step.id == "scale_range")
     expected = {
