@@ -8,6 +8,7 @@ that model file is read, and nothing is unpickled.
 from __future__ import annotations
 
 import hashlib
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,8 @@ _DESCRIPTIONS = ("rdf.yaml", "bioimageio.yaml", "model.yaml")
 _LONGEST_DESCRIPTION = 4 << 20
 _LARGEST_MODEL = 4 << 30
 _LARGEST_PICTURE = 64 << 20
+# What zipfile raises of damaged files, whose numbers lead to places that are none.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError)
 
 
 class _Package(Protocol):
@@ -116,7 +119,7 @@ class _Zip:
         _require_small(self._path / name, info.file_size, most)
         try:
             return self._file.read(info)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        except _DAMAGED as error:
             raise ModelFileError(f"{self._path}: {name} in it is damaged ({error}); give another copy of it") from None
 
 
@@ -133,12 +136,13 @@ def _opened(package: Path) -> Iterator[_Package]:
     if not package.is_file():
         raise MissingFileError(f"{package}: no such file; give a .zip of the bioimage.io format, or its folder")
     try:
-        with zipfile.ZipFile(package) as file:
-            yield _Zip(package, file)
-    except zipfile.BadZipFile as error:
+        file = zipfile.ZipFile(package)
+    except _DAMAGED as error:
         raise ModelFileError(
             f"{package}: not a readable .zip ({error}); expected a package of the bioimage.io format"
         ) from None
+    with file:
+        yield _Zip(package, file)
 
 
 def _description(package: Path, files: _Package) -> Mapping[str, Any]:

@@ -373,7 +373,7 @@ def test_a_model_file_that_was_changed_is_refused(package: Path, tmp_path: Path)
     assert f"names {MODEL}, which is not in it" in refused(zipped(tmp_path / "p.zip", files), tmp_path)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_a_truncated_package_is_refused(share: float, package: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("cut")
@@ -382,7 +382,7 @@ def test_a_truncated_package_is_refused(share: float, package: Path, tmp_path_fa
     refused(folder / "p.zip", folder)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(place=st.floats(0, 1, exclude_max=True))
 def test_a_damaged_package_is_refused_or_gives_the_same_model(
     place: float, package: Path, model: Path, tmp_path_factory: pytest.TempPathFactory
@@ -475,7 +475,7 @@ def test_a_package_that_predicts_something_else_is_not_given_out(
 
     def other(net: Any, example: torch.Tensor) -> bytes:
         with torch.no_grad():
-            net.tail.bias.add_(0.01)
+            net.tail.bias[0].add_(0.1)  # of one sub-voxel: the mean would be taken back
         return traced(net, example)
 
     monkeypatch.setattr(bioimageio_package, "traced", other)

@@ -109,7 +109,7 @@ def test_a_file_that_predicts_something_else_is_not_given_out(
     def other(net: torch.nn.Module, *others: Any) -> None:
         others[-1].write_bytes(exported.path.read_bytes())
         with torch.no_grad():
-            net.tail.bias.add_(0.01)  # type: ignore[operator,union-attr]
+            net.tail.bias[0].add_(0.1)  # type: ignore[operator,union-attr,index]
 
     monkeypatch.setattr(onnx, "_write", other)
     assert "predicts something else" in not_exported(model, tmp_path, ModelFileError)
