@@ -54,7 +54,7 @@ def test_export_by_the_name_of_the_output(
     first = run("models", "export", model, package, "--author", "Ada Lovelace", "--author", "Mary Somerville")
     second = run("models", "export", model, graph)
     assert calls == [("bioimageio", model, package, ["Ada Lovelace", "Mary Somerville"]), ("onnx", model, graph, None)]
-    for words in (str(package), "2.0 MB", "bioimageio.core 1.2 (16 tests)", "2e-07", "3e-07", "guard and trust maps"):
+    for words in (str(package), "2 MB", "bioimageio.core 1.2 (16 tests)", "2e-07", "3e-07", "guard and trust maps"):
         assert words in first.stdout
     assert "onnxruntime 3.4" in second.stdout
     assert "in blocks" not in second.stdout
