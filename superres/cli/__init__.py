@@ -12,13 +12,27 @@ from superres.cli import (
     degrade,
     info,
     models,
+    models_export,
     train,
     upscale,
 )  # importing registers commands
 from superres.cli.application import app
 from superres.cli.interrupts import interrupts
 
-__all__ = ["ablate", "app", "calibrate", "convert", "data", "degrade", "info", "main", "models", "train", "upscale"]
+__all__ = [
+    "ablate",
+    "app",
+    "calibrate",
+    "convert",
+    "data",
+    "degrade",
+    "info",
+    "main",
+    "models",
+    "models_export",
+    "train",
+    "upscale",
+]
 
 # In the order in which a user meets them, not in that of the alphabet.
 _ORDER = ("demo", "info", "train", "find_lr", "upscale", "evaluate", "ablate", "calibrate", "convert")

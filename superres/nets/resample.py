@@ -79,7 +79,8 @@ def block_mean(image: Tensor, factor: tuple[int, ...]) -> Tensor:
 
 def pixel_shuffle(image: Tensor, factor: tuple[int, ...]) -> Tensor:
     """Rearrange (n, c * fy * fx, y, x) to (n, c, y * fy, x * fx); with three factors along Z too."""
-    dims, n, size = len(factor), len(image), image.shape[2:]
+    # Not len(image): where a net is traced to be exported, that would be the number of the example.
+    dims, n, size = len(factor), image.shape[0], image.shape[2:]
     channels = image.shape[1] // math.prod(factor)
     blocks = image.reshape(n, channels, *factor, *size)
     order = [axis for i in range(dims) for axis in (2 + dims + i, 2 + i)]

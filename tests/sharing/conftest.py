@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import http.server
 import threading
@@ -29,9 +30,10 @@ from superres.evaluation.results import (
     gains_over,
     mean_over_acquisitions,
 )
-from superres.modelfile import ModelHeader, load_model_file, save_model_file
+from superres.modelfile import ModelFile, ModelHeader, load_model_file, save_model_file
 from superres.nets import Architecture, UNet
 from superres.sharing import addresses, names
+from superres.sharing.card import FIGURES, Card, Figures, Gain, Picture, Scored, Trial
 
 MakeModel = Callable[..., Path]
 MakeReport = Callable[..., Path]
@@ -221,3 +223,95 @@ def site() -> Iterator[Site]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+# --- nets that are exported ------------------------------------------------------------------------------------------
+
+# Narrow and shallow: what is tested does not depend on the width, and the halo is small.
+THIN: dict[str, Any] = {"channels": 1, "widths": (8, 12), "blocks": 1, "middle_blocks": 1, "consistency_sigma": 1.0}
+
+
+@pytest.fixture(scope="session")
+def net_file() -> Callable[..., Path]:
+    """Write the model file of a net of random weights, without a card; what is given are fields of `Architecture`."""
+    import torch
+
+    from superres.nets import Architecture, UNet
+
+    def write(path: Path, *, licence: str = "CC BY 4.0 (repo LICENSE)", **kind: Any) -> Path:
+        of = Architecture(**(THIN | {"factor": (1, 2, 2)} | kind))
+        torch.manual_seed(0)
+        net = UNet(of)
+        for parameter in net.parameters():
+            torch.nn.init.normal_(parameter, std=0.05)
+        credit = "A. Person 2021, doi:10.1234/abc.5"
+        header = ModelHeader(
+            name="em-x2",
+            architecture=of.to_json(),
+            factor=of.factor,
+            channels=of.channels,
+            receptive_radius=of.receptive_radii,
+            stride=of.strides,
+            intensity={"percentiles": [0.5, 99.9], "average": 4},
+            voxel_size=(None, 0.04, 0.03),
+            context={"axis": "z", "frames": of.frames, "target": of.target} if of.frames > 1 else {},
+            training={
+                "manifests": [{"name": "em", "sha256": "1" * 64}],
+                "acquisitions": [{"id": "a", "sha256": "0" * 64, "licence": licence, "credit": credit}],
+                "steps": 100,
+            },
+        )
+        save_model_file(path, header, {name: value.numpy() for name, value in net.state_dict().items()})
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def described_net(net_file: Callable[..., Path]) -> Callable[..., Path]:
+    """Write the same with a complete card and its picture beside it."""
+
+    def write(path: Path, **how: Any) -> Path:
+        file = load_model_file(net_file(path, **how))
+        image = path.with_name(f"{path.stem}.pictures") / "fold.png"
+        image.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(image)
+        picture = Picture(f"{image.parent.name}/fold.png", hashlib.sha256(image.read_bytes()).hexdigest(), "a fold")
+        card = Card(
+            identity=file.identity,
+            purpose="Electron micrographs of tissue.",
+            not_for=("living cells",),
+            licence="CC BY 4.0",
+            modality="electron",
+            machine="2 CPU cores",
+            seconds=60.0,
+            trials=(trial(file),),
+            pictures=(picture,),
+            written="2026-01-01",
+        )
+        save_model_file(path, dataclasses.replace(file.header, card=card.to_json()), file.weights)
+        return path
+
+    return write
+
+
+def trial(file: ModelFile) -> Trial:
+    """Make up an evaluation with all baselines that a card must have."""
+    scores = {name: Figures(psnr, 0.9, 3.0) for name, psnr in (("bicubic", 28.0), ("richardson-lucy", 28.5))}
+    scores |= {"unet": Figures(29.0, 0.91, 2.9), "superres": Figures(30.0, 0.92, 2.8)}
+    gain = Gain(mean=1.0, low=0.5, high=1.5, n=2, wins=2)
+    gains = {name: dict.fromkeys(FIGURES, gain) for name in scores if name != "superres"}
+    return Trial(
+        model={"name": file.header.name, "sha256": file.sha256, "identity": file.identity},
+        manifests=({"name": "em", "sha256": "1" * 64},),
+        settings={"split": "val"},
+        reference="bicubic",
+        tuned=("richardson-lucy",),
+        nets=("unet",),
+        acquisitions=tuple(Scored("em", name, scores) for name in ("b", "c")),
+        mean=scores,
+        gains=gains,
+        controls=(),
+        created="2026-01-01",
+        version="0.1.0",
+    )
