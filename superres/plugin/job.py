@@ -13,6 +13,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 from typing import IO, Any
 
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
@@ -22,6 +23,8 @@ from superres.progress import Progress
 
 _LINES_KEPT = 400
 _LINES_TOLD = 3
+# Those that a thread still listens to: were the thread the last to know one, Qt's part of it would be deleted there.
+_heard_of: set[Process] = set()
 
 
 class Process(QObject):
@@ -54,7 +57,9 @@ class Process(QObject):
             start_new_session=True,  # Ctrl-C in the terminal of the viewer is not meant for it
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
-        threading.Thread(target=self._listen, name="superres job", daemon=True).start()
+        self._thread = threading.Thread(target=self._listen, name="superres job", daemon=True)
+        _heard_of.add(self)
+        self._thread.start()
 
     @property
     def pid(self) -> int:
@@ -83,7 +88,8 @@ class Process(QObject):
 
     def _listen(self) -> None:
         """Pass lines on until the process is gone; runs in a thread."""
-        errors = threading.Thread(target=self._keep_errors, name="superres job errors", daemon=True)
+        pipe, lines = _of(self._process.stderr), self.last_lines
+        errors = threading.Thread(target=_keep, args=(pipe, lines), name="superres job errors", daemon=True)
         errors.start()
         try:
             for line in _of(self._process.stdout):
@@ -102,15 +108,13 @@ class Process(QObject):
             with contextlib.suppress(OSError):
                 _of(pipe).close()
 
-    def _keep_errors(self) -> None:
-        for line in _of(self._process.stderr):
-            self.last_lines.append(line.rstrip())
-
     def _pass_on(self, heard: object) -> None:
         if isinstance(heard, dict):
             self.said.emit(heard)
         else:
             assert isinstance(heard, int)
+            self._thread.join()  # this was the last that it did
+            QTimer.singleShot(0, partial(_heard_of.discard, self))  # not while a signal of it is under way
             self.gone.emit(heard)
 
 
@@ -281,6 +285,11 @@ def crash(code: int, lines: list[str]) -> dict[str, Any]:
         "error": f"the job's process was ended {how}. The viewer is not affected.{said}",
         "report": "\n".join(lines),
     }
+
+
+def _keep(pipe: IO[str], lines: deque[str]) -> None:
+    for line in pipe:
+        lines.append(line.rstrip())
 
 
 def _of(pipe: IO[str] | None) -> IO[str]:

@@ -66,7 +66,7 @@ class UpscaleWidget(QWidget):
         self.run_button = QPushButton("Run")
         self.copy_button = QPushButton("Copy as command")
         self.rows: list[JobRow] = []
-        self._saver = _Saver()
+        self._saver = _Saver(self)
         self._saved: dict[int, tuple[Any, str]] = {}
         self._lay_out()
         self._connect()
@@ -267,8 +267,8 @@ class _Saver(QObject):
     ended = Signal(str)
     _heard = Signal(str)
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)  # with which it goes, and not with the thread
         self.is_busy = False
         self._heard.connect(self._end, Qt.ConnectionType.QueuedConnection)
 

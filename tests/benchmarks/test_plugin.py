@@ -23,7 +23,7 @@ def test_viewer_stays_usable_while_a_job_runs(
     model = model_of("XS" if quick else "M")
     jobs = 2 if quick else 10
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", SCRIPT, *map(str, (image, model, tmp_path, jobs))],
+        [sys.executable, "-X", "faulthandler", "-W", "ignore", SCRIPT, *map(str, (image, model, tmp_path, jobs))],
         capture_output=True, text=True, timeout=3600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
