@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,12 +101,11 @@ def cut_marks(
     whole = _measured(recorded, pair, _moved(marks, first), factor, rule)
     pieces = [_at(piece, first) for piece in _pieces(_moved(marks, first), pair, factor, least)]
     found = MarkedPair(low, high, factor, shift, whole, tuple(marks), tuple(pieces))
-    try:
+    with ExitStack() as undo:  # half of it would be in the way of the next try
+        undo.callback(shutil.rmtree, folder, ignore_errors=True)
         write_pieces(found, pair, first, run, progress)
         found = _told_apart(found, run)
-    except BaseException:  # half of it would be in the way of the next try
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        undo.pop_all()
     return found
 
 
