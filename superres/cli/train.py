@@ -133,18 +133,13 @@ def evaluate(
             named = _given(model, "a model: superres evaluate --controls runs/em")
             found = evaluation.control(model_path(named, progress))
         else:
-            config = load_config(
-                EvaluateConfig,
-                None,
-                overrides or (),
-                model=None if model is None else model_path(model, progress),
-                manifests=tuple(_given(manifest, "images with truth: --manifest em.yaml")),
-            )
+            manifests = tuple(_given(manifest, "images with truth: --manifest em.yaml"))
+            folder = _given(out, "a folder for the report: --out report")
+            config = load_config(EvaluateConfig, None, overrides or (), model=model, manifests=manifests)
+            scored = None if config.model is None else model_path(config.model, progress)
             rivals = {name: model_path(path, progress) for name, path in config.models.items()}
-            config = config.model_copy(update={"models": rivals})
-            result = evaluation.evaluate(
-                config, _given(out, "a folder for the report: --out report"), progress=progress
-            )
+            config = config.model_copy(update={"model": scored, "models": rivals})
+            result = evaluation.evaluate(config, folder, progress=progress)
     if controls:
         evaluation_output.show_controls(found, as_json=as_json)
     else:

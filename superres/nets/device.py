@@ -166,7 +166,11 @@ def _own_cores(process: int, threads: int) -> ThreadPoolExecutor:
             later.start()
             later.join()
 
-    return ThreadPoolExecutor(threads, thread_name_prefix=f"superres-core-{process}", initializer=alone)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix=f"superres-core-{process}", initializer=alone)
+    # All of them start now and are waited for: a thread that came while one is started would have one core for good.
+    together = threading.Barrier(threads)
+    list(pool.map(lambda _: together.wait(), range(threads)))
+    return pool
 
 
 class Heap:
