@@ -10,7 +10,7 @@ SCREEN := $(if $(DISPLAY)$(WAYLAND_DISPLAY),,$(if $(shell command -v xvfb-run),x
 # Without the system's graphics libraries Qt cannot be imported, and pytest-qt would end the whole run.
 PYTEST = $(SCREEN) $(BIN)/python -m pytest $(shell $(BIN)/python -c 'import PySide6.QtTest' 2>/dev/null || echo -p no:pytest-qt)
 
-.PHONY: setup demo test bench bench-peers lint
+.PHONY: setup demo test test-long bench bench-peers lint
 
 setup: $(VENV)/.dev
 
@@ -20,6 +20,10 @@ demo: $(VENV)/.core
 # In two processes, each of one thread, a file of tests in one of them; files of long tests come first (tests/conftest.py).
 test: lint
 	OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
+
+# With eight times the examples of every law, all kinds of damaged files, all ablations and all ways to be killed: an hour.
+test-long: lint
+	OMP_NUM_THREADS=1 SUPERRES_TEST_KILLS=20 $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --long
 
 # Speed and memory, in one table at the end. What needs real images is about quality, and takes hours: run it by file.
 bench: $(VENV)/.dev

@@ -21,11 +21,15 @@ os.environ["NAPARI_CONFIG"] = ""
 # Threads that wait for work by spinning take the cores away from those that have it.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# Every run draws other examples; half of the usual number keeps it short.
-hypothesis.settings.register_profile(
-    "superres", max_examples=50, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
-)
-hypothesis.settings.load_profile("superres")
+# Every run draws other examples, so that few in each are many in a week of runs.
+_COMMON = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow], "print_blob": True}
+hypothesis.settings.register_profile("short", max_examples=25, **_COMMON)
+hypothesis.settings.register_profile("long", max_examples=200, **_COMMON)
+hypothesis.settings.load_profile("long" if "--long" in sys.argv else "short")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also run what repeats a law more often than a change needs")
 
 
 def _no_real_data() -> str | None:
@@ -54,7 +58,11 @@ def _no_slurm() -> str | None:
 _NEEDS = {"realdata": _no_real_data, "napari": _no_screen, "gpu": _no_cuda, "slurm": _no_slurm}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--long"):
+        longer = [item for item in items if item.get_closest_marker("long")]
+        items[:] = [item for item in items if item not in longer]
+        config.hook.pytest_deselected(items=longer)
     # Files of long tests first: at the end one process would wait for another that has such a file left.
     long = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("slurm")}
     items.sort(key=lambda item: item.path not in long)

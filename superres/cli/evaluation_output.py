@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from superres.demo import DemoResult
     from superres.evaluation import Evaluation, Scores
     from superres.evaluation.controls import Control
+    from superres.inference import UpscaleSummary
 
 _MEANS = (
     ("psnr", "PSNR", 2),
@@ -61,6 +62,15 @@ def show_controls(controls: Sequence[Control], *, as_json: bool) -> None:
         verdict = Text("passed", "green") if one.is_passed else Text("failed", "red")
         table.add_row(one.name, f"{one.noise:.2f}", f"{one.invention:.2f}", verdict)
     OUT.print(table)
+
+
+def show_first(first: UpscaleSummary) -> None:
+    """Print where the demo's first result lies, how long it took, and what comes next."""
+    from superres.demo import PARENT
+
+    facts = {"model": PARENT, "store": str(first.path), "took": f"{first.seconds:.1f} s"}
+    show_facts("Upscaled, with a model from the package", facts)
+    OUT.print(f"{PARENT} knows electron micrographs alone. Now it is fine-tuned on a few images of other kinds.\n")
 
 
 def show_demo(result: DemoResult) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject, QTimer, Signal
 
-from superres.errors import SuperresError
+from superres.plugin.background import Background
 from superres.plugin.filling import Coarse, FineChannel, coarse_channel, of_layer, picture_of
 from superres.plugin.placing import placed
 
@@ -50,6 +51,15 @@ class Look:
     factor: tuple[int, int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Store:
+    """A finished store, and its pyramid by channel."""
+
+    path: str
+    levels: dict[int, list[Any]]
+    voxel_size: list[float | None] | None
+
+
 class Result(QObject):
     """Shows the result of one job in the viewer.
 
@@ -59,7 +69,14 @@ class Result(QObject):
         Where.
     look : Look
         The input.
+
+    Attributes
+    ----------
+    settled : Signal(object)
+        Nothing more will change, says this object: the layers show the store, or what there was when the job ended.
     """
+
+    settled = Signal(object)
 
     def __init__(self, viewer: napari.Viewer, look: Look) -> None:
         super().__init__()
@@ -71,6 +88,10 @@ class Result(QObject):
         self._timer.setSingleShot(True)
         self._timer.setInterval(_REFRESH_APART)
         self._timer.timeout.connect(self._refresh)
+        self._is_opening = False
+        self._opening = Background(self)
+        self._opening.found.connect(self._show_store)
+        self._opening.failed.connect(self._cannot_open)
 
     def take(self, told: Mapping[str, Any]) -> None:
         """Take what the worker tells on the way (`superres.plugin.following.followed`)."""
@@ -84,41 +105,48 @@ class Result(QObject):
                     self._timer.start()
 
     def finish(self, path: str) -> None:
-        """Show the store's own pyramid."""
+        """Show the store's own pyramid, once it has been opened in a thread."""
         self._timer.stop()
-        if not self._begun or not self._shown():
-            return
-        from superres.volumes import open_volume
+        channels = tuple(self._shown()) if self._begun else ()
+        if channels:
+            self._is_opening = True
+            self._opening.ask(partial(_opened, path, channels, self._look.axes))
 
-        try:
-            volume = open_volume(path)
-        except SuperresError as error:
-            show_info(f"The result cannot be opened: {error}")
-            return
+    def stop(self) -> None:
+        """Show what there is, wait for nothing more from the job, and hold nothing that it told."""
+        self._timer.stop()
+        self._refresh()
+        self._coarse = None
+        if not self._is_opening:
+            self._settle()
+
+    def _cannot_open(self, reason: str) -> None:
+        show_info(f"The result cannot be opened: {reason}")
+        self._settle()
+
+    def _settle(self) -> None:
+        self._is_opening = False
+        self._layers = {}
+        self.settled.emit(self)
+
+    def _show_store(self, store: _Store) -> None:
         for channel, layer in self._shown().items():
-            levels = [of_layer(level[:, channel], self._look.axes) for level in volume.levels]
+            levels = store.levels[channel]
             limits = layer.contrast_limits
             layer.data = levels if layer.multiscale else levels[0]
             layer.contrast_limits = limits
             if str(layer.blending) == "additive" and self._look.layer is not layer:
                 self._layer_of(self._begun["channels"][channel]).visible = False  # or both would add up
-            size = list(volume.voxel_size) if any(volume.voxel_size) else None
             layer.metadata.pop("superres_unfinished", None)
             layer.metadata["superres"] = {
-                "path": path,
+                "path": store.path,
                 "axes": self._look.axes,
-                "voxel_size": size,
+                "voxel_size": store.voxel_size,
                 "channel": channel,
                 "given_axes": None,
                 "predicted_from": self._look.path,
             }
-
-    def stop(self) -> None:
-        """Show what there is, wait for nothing more, and hold nothing."""
-        self._timer.stop()
-        self._refresh()
-        self._coarse = None
-        self._layers = {}
+        self._settle()
 
     def _begin(self, begun: dict[str, Any]) -> None:
         shape, steps = tuple(begun["shape"]), tuple(begun["steps"])
@@ -170,3 +198,12 @@ class Result(QObject):
     def _refresh(self) -> None:
         for layer in self._shown().values():
             layer.refresh(extent=False)
+
+
+def _opened(path: str, channels: tuple[int, ...], axes: str) -> _Store:
+    """Open a store; takes a tenth of a second and more, and is done in a thread."""
+    from superres.volumes import open_volume
+
+    volume = open_volume(path)
+    levels = {channel: [of_layer(level[:, channel], axes) for level in volume.levels] for channel in channels}
+    return _Store(path, levels, list(volume.voxel_size) if any(volume.voxel_size) else None)

@@ -66,6 +66,7 @@ class UpscaleWidget(QWidget):
         self.run_button = QPushButton("Run")
         self.copy_button = QPushButton("Copy as command")
         self.rows: list[JobRow] = []
+        self.results: list[Result] = []  # whose layers still change
         self._saver = _Saver(self)
         self._saved: dict[int, tuple[Any, str]] = {}
         self._lay_out()
@@ -164,10 +165,16 @@ class UpscaleWidget(QWidget):
     def _follow(self, job: Job, order: Order) -> None:
         """Show what a job makes while it makes it."""
         result = Result(self._viewer, order.look)
+        self.results.append(result)
+        result.settled.connect(self._let_go)
         job.told.connect(result.take)
         job.finished.connect(lambda done: result.finish(done["path"]))
         job.ended.connect(result.stop)
         job.progressed.connect(_noting(order.out))
+
+    def _let_go(self, result: Result) -> None:
+        if result in self.results:
+            self.results.remove(result)
 
     def _under_way(self) -> int:
         return sum(row.is_under_way for row in self.rows)

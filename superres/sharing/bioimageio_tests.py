@@ -6,6 +6,7 @@ import contextlib
 import copy
 import importlib.metadata
 import io
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,13 @@ def run_tests(package: Path, file: ModelFile) -> Tested:
 def _run_all(package: Path, file: ModelFile) -> Tested | str:
     """Return what was found, or what ``bioimageio.core`` has against the package."""
     described = load_model_description(package)
+    with contextlib.ExitStack() as stack:
+        if isinstance(described.root, zipfile.ZipFile):
+            stack.enter_context(described.root)  # kept open by whatever remembers a failure
+        return _all_tests(described, file)
+
+
+def _all_tests(described: Any, file: ModelFile) -> Tested | str:
     tested, failure = _own_tests(described, file)
     if failure:
         return failure

@@ -365,7 +365,7 @@ def test_evaluate_without_a_model_scores_the_baselines(
 
 
 def test_demo_shows_scores_and_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluation: Any) -> None:
-    from superres import demo
+    from superres import demo, inference
 
     seen = []
 
@@ -376,10 +376,15 @@ def test_demo_shows_scores_and_places(tmp_path: Path, monkeypatch: pytest.Monkey
             picture=out / "demo.png", evaluation=evaluation, upscaled=None,  # type: ignore[arg-type]
         )  # fmt: skip
 
+    def first_result(out: Path, *, progress: Any) -> inference.UpscaleSummary:
+        return inference.UpscaleSummary(out / "first.ome.zarr", (1, 3, 4, 8, 8), (None, None, None), 1, 0, 2.25, 0, ())
+
+    monkeypatch.setattr(demo, "first_result", first_result)
     monkeypatch.setattr(demo, "run_demo", run_demo)
     result = run("demo", "--quick", "--out", tmp_path / "demo")
     assert seen == [(tmp_path / "demo", True)]
-    for name in ("demo.ome.zarr", "demo.png", "report.html", "model.safetensors"):
+    assert result.stdout.index("2.2 s") < result.stdout.index("29.50")
+    for name in ("first.ome.zarr", "demo.ome.zarr", "demo.png", "report.html", "model.safetensors"):
         assert str(tmp_path / "demo" / name) in result.stdout
     assert "29.50" in result.stdout
 

@@ -31,6 +31,7 @@ def run_demo(out, *, quick, progress):
     progress(Progress("demo", 0, 2, "parts"))
     print("asleep", flush=True)
     time.sleep(300)
+demo.first_result = lambda out, *, progress: run_demo(out, quick=True, progress=progress)
 demo.run_demo = run_demo
 sys.modules["superres.demo"] = demo
 from superres.cli import main

@@ -1,6 +1,6 @@
 """SIGKILL at random moments, however the work is shared: the next run ends with the same bytes and repeats no shard.
 
-A few kills by default; ``SUPERRES_TEST_KILLS=20`` is the long form, with so many over each of the ways.
+A few kills by default; ``SUPERRES_TEST_KILLS=20`` with ``--long`` is the long form, with so many over each of the ways.
 """
 
 from __future__ import annotations
@@ -209,6 +209,7 @@ def test_killed_parts(output: Output) -> None:
     )
 
 
+@pytest.mark.long
 def test_killed_driver_of_workers(output: Output, workers: Cluster) -> None:
     address = workers.client.scheduler.address
     kill_again_and_again(output, lambda: [Job(output.source, output.out, output.config, scheduler=address)], seed=2)

@@ -57,6 +57,7 @@ def states_of(slurm: Run, job: str) -> set[str]:
     return set(re.findall(r"JobState=(\w+)", slurm("scontrol", "show", "job", job)))
 
 
+@pytest.mark.long
 def test_an_array_upscales_a_file_in_every_task(slurm: Run, model: Path, tmp_path: Path) -> None:
     for task in (1, 2):
         tifffile.imwrite(tmp_path / f"{task}.tif", skimage.data.cell()[: 32 * task, :48].astype(np.uint8))

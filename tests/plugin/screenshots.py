@@ -171,7 +171,7 @@ def upscale(viewer: napari.Viewer, material: Material) -> None:
     if material.data is None:
         return
     widget.run_button.click()
-    _until(lambda: widget.rows[0].job is not None and widget.rows[0].job.state == "ended")
+    _until(lambda: widget.rows[0].job is not None and widget.rows[0].job.state == "ended" and not widget.results)
     viewer.layers[-1].visible = False
     widget.preview.button.click()
     _until(lambda: widget.preview.layer is not None)

@@ -63,8 +63,9 @@ def told(word: str) -> list[str]:
     return [str(one.message) for one in notification_manager.records if word in str(one.message)]
 
 
-def wait_for_end(qtbot: QtBot, row: Any) -> None:
-    qtbot.waitUntil(lambda: row.job.state == "ended", timeout=LONG)
+def wait_for_end(qtbot: QtBot, widget: UpscaleWidget, row: Any) -> None:
+    """Wait until a job has ended, and the viewer shows what it wrote."""
+    qtbot.waitUntil(lambda: row.job.state == "ended" and not widget.results, timeout=LONG)
 
 
 def finest(layer: Any) -> Any:
@@ -139,11 +140,11 @@ def test_run_cancel_resume_and_the_result_is_that_of_the_cli(
     qtbot.waitUntil(lambda: row.status.text().startswith("upscale") and row.bar.value() > 0, timeout=LONG)
     assert "left" in row.status.text() or row.bar.value() < 100
     click(qtbot, row.button)
-    wait_for_end(qtbot, row)
+    wait_for_end(qtbot, widget, row)
     assert row.button.text() == "Resume"
     (result,) = [layer for layer in viewer.layers if layer.name.endswith("upscaled")]
     click(qtbot, row.button)
-    wait_for_end(qtbot, row)
+    wait_for_end(qtbot, widget, row)
     assert row.status.text().startswith("done in")
     config = UpscaleConfig(model=model, channels=(1,))
     upscale(stack, tmp_path / "cli.ome.zarr", config)
@@ -177,7 +178,7 @@ def test_rectangle_of_the_plane_shown_and_its_command(
     assert words[:3] == ["superres", "upscale", str(stack)]
     assert words[words.index("--crop") + 1] == "z=1:2,y=10:46,x=20:56"
     click(qtbot, widget.run_button)
-    wait_for_end(qtbot, widget.rows[0])
+    wait_for_end(qtbot, widget, widget.rows[0])
     (result,) = [one for one in viewer.layers if one.name.endswith("upscaled")]
     assert finest(result).shape == (1, 72, 72)
     np.testing.assert_allclose(borders(result)[:, 1:], [[1.9, 3.9], [9.1, 11.1]])
@@ -200,7 +201,7 @@ def test_layer_in_memory_is_asked_for_its_voxel_size(
     assert "0.4 µm along Y and X" in widget.model_row.warning.text()
     click(qtbot, widget.run_button)
     qtbot.waitUntil(lambda: bool(widget.rows), timeout=LONG)
-    wait_for_end(qtbot, widget.rows[0])
+    wait_for_end(qtbot, widget, widget.rows[0])
     (result,) = [one for one in viewer.layers if one.name.endswith("upscaled")]
     np.testing.assert_allclose(result.scale, layer.scale / 2)
     written = open_volume(result.metadata["superres"]["path"])
@@ -280,9 +281,9 @@ def test_a_layer_deleted_meanwhile_a_bad_folder_and_two_jobs(
     bad, good = widget.rows
     assert good.status.text() == "waiting for 1 other job to end"
     viewer.layers.remove(layer)
-    wait_for_end(qtbot, bad)
+    wait_for_end(qtbot, widget, bad)
     assert "file" in bad.status.text() and bad.button.text() == "Try again"
-    wait_for_end(qtbot, good)
+    wait_for_end(qtbot, widget, good)
     assert good.status.text().startswith("done in")
     assert (tmp_path / "good.ome.zarr" / "zarr.json").is_file()
     assert [one.name for one in viewer.layers] == ["stack: actin upscaled"]

@@ -95,7 +95,11 @@ def test_a_recipe_trains(path: Path, made: Callable[[str], Path], tmp_path: Path
     assert np.isfinite(result.metrics["psnr"])
 
 
-def told() -> Iterator[tuple[str, str]]:
+# Of each kind of images and of changes one.
+_USUAL = ("context_t", "fine_tune", "loss")
+
+
+def told() -> Iterator[Any]:
     """Give recipe and arms of every command in the files of arms."""
     for arms in sorted((PIPELINES / "ablations").glob("*.yaml")):
         text = re.sub(r"\\\n#", " ", arms.read_text())
@@ -103,7 +107,8 @@ def told() -> Iterator[tuple[str, str]]:
         assert commands, f"{arms.name} does not say how it is run"
         for command in commands:
             assert Path(command[command.index("--arms") + 1]) == arms.relative_to(PIPELINES.parent)
-        yield commands[0][2], arms.name
+        usual = arms.stem in _USUAL
+        yield pytest.param(commands[0][2], arms.name, marks=() if usual else pytest.mark.long, id=arms.stem)
 
 
 def small(config: AblateConfig, tmp_path: Path, manifest: Path) -> AblateConfig:

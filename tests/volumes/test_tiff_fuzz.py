@@ -85,7 +85,7 @@ def test_a_few_hundred_mutations(tmp_path: Path) -> None:
     assert 0 < attack(tmp_path, 300, 1) < 300
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_seven_thousand_mutations(tmp_path: Path) -> None:
     faulthandler.dump_traceback_later(600, exit=True)
     try:

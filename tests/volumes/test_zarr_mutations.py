@@ -124,7 +124,7 @@ def test_mutated_stores(tmp_path: Path, zarr_format: Any) -> None:
     assert 10 < attack(tmp_path / "a.zarr", zarr_format, 100) < 90
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_fifteen_hundred_mutated_stores(tmp_path: Path, zarr_format: Any) -> None:
     """With the mutated TIFF files, ten thousand in all."""
