@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         "superres info stack.tif --axes ZYX --picture stack.png",
         "superres info folder 'other/scan_*.tif'",
         "superres info model.safetensors --json",
+        "superres info em-x4",
         "superres info sharp.ome.zarr --verify",
     )
 )
@@ -46,10 +47,10 @@ def info(
     with job(STARTS_ANEW) as progress:
         if verify:
             code = _verify([Path(path) for path in paths], progress, as_json=as_json)
-        elif len(paths) == 1 and _is_model(paths[0]):
+        elif len(paths) == 1 and (model := _model_of(paths[0])) is not None:
             from superres.modelfile import load_model_file
 
-            output.show_model(load_model_file(Path(paths[0])), as_json=as_json)
+            output.show_model(load_model_file(model), as_json=as_json)
         else:
             from superres.config import UpscaleConfig, load_config
 
@@ -58,6 +59,15 @@ def info(
             code = _images(paths, config, picture, progress, as_json=as_json)
     if code:
         raise typer.Exit(code)
+
+
+def _model_of(text: str) -> Path | None:
+    """Return the model that is meant; an image or folder wins over the name of a model in the package."""
+    if _is_model(text) or Path(text).exists():
+        return Path(text) if _is_model(text) else None
+    from superres.sharing import bundled_models
+
+    return bundled_models().get(text)
 
 
 def _is_model(path: str) -> bool:

@@ -153,3 +153,10 @@ def test_without_a_model_in_the_package_one_is_asked_for(box: Path, image: Path)
     result = run("upscale", image, "--model", "em-x4", "--out", "o.ome.zarr")
     assert result.exit_code == 2
     assert "em-x4: no such model file, run folder or model in the package" in result.stderr
+
+
+def test_info_takes_a_name_too(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert str(model) in run("info", "em-x4").stdout.replace("\n", "")
+    Path("em-x4").mkdir()  # what is called so here is meant
+    assert run("info", "em-x4").exit_code == 2

@@ -12,7 +12,9 @@ from superres.sharing import bundled_models, names
 from superres.sharing.completeness import complete_card
 from superres.sharing.describe import Description, describe
 from superres.sharing.listing import list_bundled
+from superres.sharing.page import card_markdown
 
+DOCS = Path(__file__).parents[2] / "docs" / "models"
 MODEL_BYTES, BOX_BYTES = 10e6, 40e6
 MakeModel = Callable[..., Path]
 
@@ -35,6 +37,15 @@ def check_box() -> None:
 def test_the_models_in_the_package() -> None:
     check_box()
     assert (names.BOX / "README.md").is_file()
+
+
+@pytest.mark.parametrize("name", bundled_models())
+def test_the_card_stands_in_the_documentation(name: str) -> None:
+    """`superres models info NAME --page docs/models/NAME.md` writes it."""
+    file, card = complete_card(bundled_models()[name])
+    assert (DOCS / f"{name}.md").read_text(encoding="utf-8") == card_markdown(file)
+    for picture in card.pictures:
+        assert (DOCS / picture.file).read_bytes() == (names.BOX / picture.file).read_bytes()
 
 
 @pytest.fixture
