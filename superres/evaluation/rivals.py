@@ -44,11 +44,16 @@ def describe_net(header: ModelHeader) -> dict[str, Any]:
 
 
 def budget_warnings(header: ModelHeader | None, rivals: Mapping[str, ModelHeader]) -> list[str]:
-    """Say of which net the training was longer or shorter than that of the model, or its net another size."""
+    """Say of which net the training was longer or shorter than that of the model, or its net another size.
+
+    The models that it was fine-tuned from are no rivals of its method.
+    """
     if header is None:
         return []
-    found = []
+    found, ancestors = [], [one.get("training") for one in header.lineage]
     for name, rival in rivals.items():
+        if rival.training in ancestors:
+            continue
         differs = all(_differs(key, header, rival) for key in ("steps", "seconds"))
         # A net that is faster per step has more steps in the same time, and the reverse: both are a same budget.
         if differs or _preset(header) != _preset(rival):

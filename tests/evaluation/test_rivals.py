@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -54,3 +55,10 @@ def test_what_is_said_of_a_net() -> None:
     assert found["steps"] == 1000 and found["seconds"] == 600
     assert found["loss"] == {"feature": 0} and found["model"] == {"preset": "S"}
     assert describe_net(header())["steps"] is None
+
+
+def test_what_a_model_was_fine_tuned_from_is_no_rival_of_its_method() -> None:
+    parent = trained(3000, 600)
+    tuned = dataclasses.replace(trained(100, 20), lineage=[{"name": "parent", "training": parent.training}])
+    assert budget_warnings(tuned, {"parent": parent}) == []
+    assert budget_warnings(tuned, {"other": trained(3001, 600)}) != []
