@@ -7,6 +7,7 @@ import importlib
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,7 @@ def test_libraries_stay_in_their_rooms(library: str, rooms: set[str]) -> None:
     assert not strangers, f"{library} belongs in {sorted(rooms)} only"
 
 
+@cache
 def _imported(path: Path) -> set[str]:
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

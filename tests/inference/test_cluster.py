@@ -45,7 +45,7 @@ def settings(model: Path, **changes: object) -> UpscaleConfig:
 # --- the same bytes --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["plane", "volume", "frames"])
+@pytest.mark.parametrize("kind", ["plane", "volume", pytest.param("frames", marks=pytest.mark.long)])
 def test_workers_write_the_same_as_one_process(
     stack: Path,
     tmp_path: Path,

@@ -25,10 +25,10 @@ CASES = [
     ("S", (1, 4, 4), (77, 131), 64),
     ("S", (1, 3, 3), (65, 90), 24),
     pytest.param("M", (1, 2, 2), (71, 95), 48, marks=pytest.mark.slow),
-    pytest.param("M", (1, 4, 4), (67, 49), 32, marks=pytest.mark.slow),
-    pytest.param("M", (1, 3, 3), (58, 91), 60, marks=pytest.mark.slow),
+    pytest.param("M", (1, 4, 4), (67, 49), 32, marks=pytest.mark.long),
+    pytest.param("M", (1, 3, 3), (58, 91), 60, marks=pytest.mark.long),
     # What L has more than the others is depth; factors differ in the last layer alone.
-    pytest.param("L", (1, 2, 2), (39, 43), 24, marks=pytest.mark.slow),
+    pytest.param("L", (1, 2, 2), (39, 43), 24, marks=pytest.mark.long),
 ]
 
 

@@ -215,6 +215,7 @@ def test_killed_driver_of_workers(output: Output, workers: Cluster) -> None:
     kill_again_and_again(output, lambda: [Job(output.source, output.out, output.config, scheduler=address)], seed=2)
 
 
+@pytest.mark.long
 def test_killed_workers_one_by_one(output: Output, workers: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every worker is killed while the driver goes on; it needs no restart."""
     monkeypatch.setattr(cluster, "_SECONDS_BETWEEN_LOOKS", 0.5)

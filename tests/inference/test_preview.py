@@ -33,7 +33,7 @@ def settings(model: Path, **changes: object) -> UpscaleConfig:
     return UpscaleConfig.model_validate({"model": model, "device": "cpu", "tile": 24, "trust": False} | changes)
 
 
-@pytest.mark.parametrize("kind", ["plane", "volume", "frames", "channels"])
+@pytest.mark.parametrize("kind", ["plane", pytest.param("volume", marks=pytest.mark.long), "frames", "channels"])
 def test_preview_equals_the_output_there(
     recording: Path, tmp_path: Path, thin_models: dict[str, Path], kind: str
 ) -> None:

@@ -80,6 +80,7 @@ def test_the_job_array_makes_what_one_process_makes(
     assert contents(out) == expected
 
 
+@pytest.mark.long
 def test_workers_in_jobs_make_what_one_process_makes(
     slurm: Run, model: Path, volume: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:

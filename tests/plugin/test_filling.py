@@ -45,7 +45,7 @@ def filled(told: list[dict[str, Any]]) -> Coarse:
     return coarse
 
 
-@pytest.mark.parametrize("stop_after", [None, 9])
+@pytest.mark.parametrize("stop_after", [pytest.param(None, marks=pytest.mark.long), 9])
 def test_pictures_add_up_to_the_result_resumed_or_not(
     tmp_path: Path, make_model: MakePath, make_stack: MakePath, stop_after: int | None
 ) -> None:

@@ -13,6 +13,8 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
+# One of the layers alone, and the widgets.
+USUAL = ("channels", "upscale", "compare", "train")
 SCRIPT = Path(__file__).with_name("screenshots.py")
 
 
@@ -28,12 +30,12 @@ def _script() -> ModuleType:
 
 
 @pytest.mark.napari
-def test_every_scene_gives_a_picture(viewer: Any, tmp_path: Path) -> None:
+def test_every_scene_gives_a_picture(viewer: Any, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     script = _script()
     out = Path(os.environ.get("SUPERRES_SCREENSHOTS", tmp_path / "pictures"))
     material = tmp_path / "material"
     material.mkdir()
-    for name in script.SCENES:
+    for name in script.SCENES if request.config.getoption("--long") else USUAL:
         picture = iio.imread(script.shoot(viewer, name, script.Material(material), out), mode="RGB")
         assert picture.shape[0] > 500
         assert picture.shape[1] > 900

@@ -468,6 +468,7 @@ def test_a_licence_without_an_identifier_is_refused(core: Any) -> None:
         spdx("as you like", "m")
 
 
+@pytest.mark.long
 def test_a_package_that_predicts_something_else_is_not_given_out(
     core: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,7 +48,7 @@ def torchrun(count: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_train_what_one_trains(make_config: MakeConfig, tmp_path: Path, without_domain: None) -> None:
     """A weight moves by about the learning rate in a step; what sums of another order change is far less."""
     config = make_config(patch={"size": 16, "batch": 4}, steps=4, checkpoint_every=2)
