@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -52,11 +52,18 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class _Begun:
+    """What the layers of a store that is being written show, finest first, by channel."""
+
+    levels: list[list[Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class _Store:
     """A finished store, and its pyramid by channel."""
 
     path: str
-    levels: dict[int, list[Any]]
+    levels: list[list[Any]]
     voxel_size: list[float | None] | None
 
 
@@ -88,9 +95,9 @@ class Result(QObject):
         self._timer.setSingleShot(True)
         self._timer.setInterval(_REFRESH_APART)
         self._timer.timeout.connect(self._refresh)
-        self._is_opening = False
+        self._has_ended, self._asked = False, 0
         self._opening = Background(self)
-        self._opening.found.connect(self._show_store)
+        self._opening.found.connect(self._show)
         self._opening.failed.connect(self._cannot_open)
 
     def take(self, told: Mapping[str, Any]) -> None:
@@ -107,27 +114,39 @@ class Result(QObject):
     def finish(self, path: str) -> None:
         """Show the store's own pyramid, once it has been opened in a thread."""
         self._timer.stop()
-        channels = tuple(self._shown()) if self._begun else ()
-        if channels:
-            self._is_opening = True
-            self._opening.ask(partial(_opened, path, channels, self._look.axes))
+        if self._begun:
+            self._ask(partial(_opened, path, len(self._begun["channels"]), self._look.axes))
 
     def stop(self) -> None:
         """Show what there is, wait for nothing more from the job, and hold nothing that it told."""
         self._timer.stop()
         self._refresh()
-        self._coarse = None
-        if not self._is_opening:
-            self._settle()
+        self._has_ended = True
+        self._settle()
+
+    def _ask(self, opened: Callable[[], _Begun | _Store]) -> None:
+        """Open something in a thread, which takes a tenth of a second and more."""
+        self._asked += 1
+        self._opening.ask(opened)
+
+    def _show(self, found: _Begun | _Store) -> None:
+        self._asked -= 1
+        if isinstance(found, _Begun):
+            self._show_begun(found)
+        else:
+            self._show_store(found)
+        self._settle()
 
     def _cannot_open(self, reason: str) -> None:
+        self._asked -= 1
         show_info(f"The result cannot be opened: {reason}")
         self._settle()
 
     def _settle(self) -> None:
-        self._is_opening = False
-        self._layers = {}
-        self.settled.emit(self)
+        if self._has_ended and self._asked == 0:
+            self._coarse = None
+            self._layers = {}
+            self.settled.emit(self)
 
     def _show_store(self, store: _Store) -> None:
         for channel, layer in self._shown().items():
@@ -146,7 +165,6 @@ class Result(QObject):
                 "given_axes": None,
                 "predicted_from": self._look.path,
             }
-        self._settle()
 
     def _begin(self, begun: dict[str, Any]) -> None:
         shape, steps = tuple(begun["shape"]), tuple(begun["steps"])
@@ -155,22 +173,22 @@ class Result(QObject):
                 self._viewer.layers.remove(layer)
         self._begun = begun
         self._coarse = Coarse(shape, steps, begun["dtype"])
-        for number, channel in enumerate(begun["channels"]):
-            self._layers[number] = self._new_layer(number, channel, is_alone=len(begun["channels"]) == 1)
+        self._ask(partial(_being_written, begun["path"], len(begun["channels"]), self._look.axes, self._coarse))
 
-    def _new_layer(self, number: int, channel: int, *, is_alone: bool) -> Image:
+    def _show_begun(self, found: _Begun) -> None:
+        channels = self._begun["channels"]
+        for number, (channel, levels) in enumerate(zip(channels, found.levels, strict=True)):
+            self._layers[number] = self._new_layer(levels, channel, is_alone=len(channels) == 1)
+
+    def _new_layer(self, levels: list[Any], channel: int, *, is_alone: bool) -> Image:
         """Add a layer that looks like the layer of the same channel of the input."""
-        assert self._coarse is not None
         like = self._layer_of(channel)
         look = self._look
-        coarse = coarse_channel(self._coarse, number, look.axes)
-        is_deep = max(self._coarse.steps) > 1
-        data = [FineChannel(Path(self._begun["path"]), number, look.axes, self._coarse), coarse] if is_deep else coarse
         start = dict(zip("tzyx", self._begun["start"], strict=True))
         name = f"{like.name} upscaled" if like.name == look.name or is_alone else f"{look.name} upscaled [{channel}]"
         layer: Image = self._viewer.add_image(
-            data,
-            multiscale=is_deep,
+            levels if len(levels) > 1 else levels[0],
+            multiscale=len(levels) > 1,
             name=name,
             colormap=like.colormap,
             contrast_limits=like.contrast_limits,
@@ -200,10 +218,19 @@ class Result(QObject):
             layer.refresh(extent=False)
 
 
-def _opened(path: str, channels: tuple[int, ...], axes: str) -> _Store:
-    """Open a store; takes a tenth of a second and more, and is done in a thread."""
+def _being_written(path: str, channels: int, axes: str, coarse: Coarse) -> _Begun:
+    """Return fine and coarse voxels of every channel; the coarse ones alone where they are as fine."""
+    levels: list[list[Any]] = [[coarse_channel(coarse, channel, axes)] for channel in range(channels)]
+    if max(coarse.steps) > 1:
+        fine = [FineChannel(Path(path), channel, axes, coarse) for channel in range(channels)]
+        levels = [[one, *rest] for one, rest in zip(fine, levels, strict=True)]
+    return _Begun(levels)
+
+
+def _opened(path: str, channels: int, axes: str) -> _Store:
+    """Return the pyramid of every channel of a finished store."""
     from superres.volumes import open_volume
 
     volume = open_volume(path)
-    levels = {channel: [of_layer(level[:, channel], axes) for level in volume.levels] for channel in channels}
+    levels = [[of_layer(level[:, channel], axes) for level in volume.levels] for channel in range(channels)]
     return _Store(path, levels, list(volume.voxel_size) if any(volume.voxel_size) else None)
