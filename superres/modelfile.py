@@ -186,7 +186,10 @@ def save_model_file(path: Path, header: ModelHeader, weights: Mapping[str, NDArr
     metadata = {_KEY: json.dumps(content, sort_keys=True)}
     partial = path.with_name(path.name + ".partial")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode  # safetensors would let nobody else read it, and models are for labs
         save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, partial, metadata=metadata)
+        partial.chmod(mode)
         partial.replace(path)
     except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
         partial.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -228,3 +229,11 @@ def test_identity_is_that_of_what_decides_the_output(tmp_path: Path) -> None:
     )
     others |= {identity(weights) for weights in changed}
     assert len(others | same) == len(CHANGES) + len(changed) + 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_others_may_read_a_model_where_they_may_read_other_files(tmp_path: Path) -> None:
+    usual, path = tmp_path / "usual", tmp_path / "m.safetensors"
+    usual.touch()
+    save_model_file(path, HEADER, {"w": np.zeros(3, np.float32)})
+    assert path.stat().st_mode == usual.stat().st_mode

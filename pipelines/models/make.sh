@@ -31,16 +31,20 @@ both=(--not-for 'counting or measuring what is finer than the recording resolves
 
 case $name in
 em-x4)
-  manifest=em words=("${electron[@]}") steps=1500
+  sets=(--manifest data_manifests/em.yaml --manifest data_manifests/em_celegans.yaml)
+  words=("${electron[@]}") steps=1500
   purpose='Electron micrographs of tissue and cells that were scanned fast with pixels 4 times larger along Y and X' ;;
 em-x2)
-  manifest=em words=("${electron[@]}") steps=1500
+  sets=(--manifest data_manifests/em.yaml --manifest data_manifests/em_celegans.yaml)
+  words=("${electron[@]}") steps=1500
   purpose='Electron micrographs of tissue and cells that were scanned fast with pixels 2 times larger along Y and X' ;;
 fluo-x2)
-  manifest=fluorescence words=("${light[@]}") steps=1500
+  sets=(--manifest data_manifests/fluorescence.yaml)
+  words=("${light[@]}") steps=1500
   purpose='Fluorescence and confocal images of cells with pixels 2 times larger along Y and X and little light' ;;
 fluo-restore)
-  manifest=pairs_snr words=("${light[@]}") steps=1500
+  sets=(--manifest data_manifests/pairs_snr.yaml)
+  words=("${light[@]}") steps=1500
   plain+=(--set start_from=null --set layer_rates=null)
   baselines='baselines=[nearest,nlm,gaussian,richardson-lucy]'
   purpose='Fluorescence images of cells recorded with little light: the noise goes, the pixels stay' ;;
@@ -61,19 +65,20 @@ else
 fi
 train "$name" "$name-plain" "${plain[@]}" --set "steps=$steps"
 
-score() { # model, report, manifest, settings: unless it is there
+score() { # model, report, manifests and settings: unless it is there
   [ -e "$runs/$2/report.json" ] || superres evaluate "$runs/$1" --out "$runs/$2" \
-    --manifest "data_manifests/$3.yaml" --set "models.unet=$runs/$name-plain" --set "$baselines" "${@:4}"
+    --set "models.unet=$runs/$name-plain" --set "$baselines" "${@:3}"
 }
 
-score "$name" "$name-report" "$manifest"
+score "$name" "$name-report" "${sets[@]}"
 reports=(--evaluation "$runs/$name-report")
 if [ "$name" = fluo-restore ]; then
   # What it gained on real pairs, and what it forgot of simulated noise.
+  simulated=(--manifest data_manifests/fluorescence.yaml)
   noise='degrade=[{blur: {sigma: [0.0, 0.8]}}, {poisson: {photons: [4, 400]}}, {read_noise: {sd: [0.005, 0.1]}}]'
-  score fluo-restore fluo-restore-simulated fluorescence --set "$noise"
-  score fluo-noise fluo-noise-report "$manifest"
-  score fluo-noise fluo-noise-simulated fluorescence
+  score fluo-restore fluo-restore-simulated "${simulated[@]}" --set "$noise"
+  score fluo-noise fluo-noise-report "${sets[@]}"
+  score fluo-noise fluo-noise-simulated "${simulated[@]}"
   reports+=(--evaluation "$runs/fluo-restore-simulated")
   reports+=(--before "$runs/fluo-noise-report" --before "$runs/fluo-noise-simulated")
 fi
