@@ -15,7 +15,7 @@ runs=${2:-runs}
 : "${SUPERRES_DATA:?set it to the folder that the manifests refer to}"
 machine=${MACHINE:-2 cores of an AMD EPYC, no GPU}
 model=superres/sharing/models/$name.safetensors
-plain=(--set name=plain --set loss.charbonnier_epsilon=1e-6 --set 'phases=[{name: plain, share: 1}]'
+plain=(--set name=plain --set preset=null --set loss.charbonnier_epsilon=1e-6 --set 'phases=[{name: plain, share: 1}]'
   --set model.consistency_sigma=0 --set augment.probability=0 --set augment.own_range=0 --set augment.coarser=0
   --set augment.rectangle=0)
 baselines='baselines=[nearest,bicubic,lanczos,richardson-lucy]'
