@@ -74,7 +74,7 @@ score "$name" "$name-report" "${sets[@]}"
 reports=(--evaluation "$runs/$name-report")
 if [ "$name" = fluo-restore ]; then
   # What it gained on real pairs, and what it forgot of simulated noise.
-  simulated=(--manifest data_manifests/fluorescence.yaml)
+  simulated=(--manifest data_manifests/fluorescence.yaml --set 'baselines=[nearest,gaussian,richardson-lucy]')
   noise='degrade=[{blur: {sigma: [0.0, 0.8]}}, {poisson: {photons: [4, 400]}}, {read_noise: {sd: [0.005, 0.1]}}]'
   score fluo-restore fluo-restore-simulated "${simulated[@]}" --set "$noise"
   score fluo-noise fluo-noise-report "${sets[@]}"
