@@ -78,7 +78,7 @@ if [ "$name" = fluo-restore ]; then
   noise='degrade=[{blur: {sigma: [0.0, 0.8]}}, {poisson: {photons: [4, 400]}}, {read_noise: {sd: [0.005, 0.1]}}]'
   score fluo-restore fluo-restore-simulated "${simulated[@]}" --set "$noise"
   score fluo-noise fluo-noise-report "${sets[@]}"
-  score fluo-noise fluo-noise-simulated "${simulated[@]}"
+  score fluo-noise fluo-noise-simulated "${simulated[@]}" --set "$noise"
   reports+=(--evaluation "$runs/fluo-restore-simulated")
   reports+=(--before "$runs/fluo-noise-report" --before "$runs/fluo-noise-simulated")
 fi
