@@ -3,8 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Modules are compiled when they are first imported; of those that are installed most never are.
-INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --no-compile -c constraints.txt
+INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
 # A viewer test needs a screen: the one at hand, else a virtual one, else those tests are skipped and say so.
 SCREEN := $(if $(DISPLAY)$(WAYLAND_DISPLAY),,$(if $(shell command -v xvfb-run),xvfb-run -a,))
@@ -19,12 +18,13 @@ demo: $(VENV)/.core
 	$(BIN)/superres demo
 
 # In two processes, each of one thread, a file of tests in one of them; files of long tests come first (tests/conftest.py).
+# Compiled modules are kept, even where the environment says otherwise: tests start a hundred processes.
 test: lint
-	OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
 
 # With eight times the examples of every law, all kinds of damaged files, all ablations and all ways to be killed: an hour.
 test-long: lint
-	OMP_NUM_THREADS=1 SUPERRES_TEST_KILLS=20 $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --long
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= SUPERRES_TEST_KILLS=20 $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --long
 
 # Speed and memory, in one table at the end. What needs real images is about quality, and takes hours: run it by file.
 bench: $(VENV)/.dev

@@ -28,9 +28,8 @@ from superres.volumes import open_volume
 MANIFESTS = Path(__file__).parents[2] / "data_manifests"
 TOLERANCE = 0.2  # decibel below interpolation
 SIDE, CROP = 256, 8
-# Of the strongest blur of the training, and of the noise between its weakest (0) and strongest (1); a place outside of
-# 0 to 1 is outside of the training.
-BLURS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
+# Between the weakest (0) and the strongest (1) blur and noise of the training; other places are outside of it.
+BLURS = (-0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 NOISES = (0.0, 0.33, 0.67, 1.0, 1.25)
 
 
@@ -44,8 +43,8 @@ def recorded(step: DegradeStep, blur: float, noise: float) -> DegradeStep:
     """Take one value out of every range of a step."""
     changes: dict[str, Any] = step.model_dump(exclude_none=True)
     if step.blur is not None:
-        most = step.blur.sigma[1]
-        changes["blur"] |= {"sigma": [blur * most] * 2, "haze": [blur * step.blur.haze[1]] * 2}
+        sigma, haze = (max(0.0, least + blur * (most - least)) for least, most in (step.blur.sigma, step.blur.haze))
+        changes["blur"] |= {"sigma": [sigma] * 2, "haze": [haze] * 2}
         changes["blur"]["haze_sigma"] = [max(step.blur.haze_sigma)] * 2
     if step.poisson is not None:
         least, most = step.poisson.photons
