@@ -147,7 +147,7 @@ def _train_config(manifest: Path, parent: Path, *, quick: bool) -> TrainConfig:
             "start_from": parent,
             "model": {"preset": "XS"},
             "degrade": [step.model_dump(mode="json", exclude_none=True) for step in _DEGRADE],
-            "time_budget": "20s" if quick else "120s",
+            "time_budget": "10s" if quick else "120s",
             "validate_every": 100,
             "checkpoint_every": 100,
         }

@@ -56,6 +56,7 @@ class Told:
         assert not self.ends, self.ends
 
 
+@pytest.mark.long
 def test_a_job_tells_how_far_it_is_and_writes_what_the_cli_writes(
     qtbot: QtBot, tmp_path: Path, make_model: MakePath, make_stack: MakePath
 ) -> None:

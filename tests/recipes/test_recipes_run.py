@@ -96,7 +96,7 @@ def test_a_recipe_trains(path: Path, made: Callable[[str], Path], tmp_path: Path
 
 
 # Of each kind of images and of changes one.
-_USUAL = ("context_t", "fine_tune", "loss")
+_USUAL = ("context_t", "loss")
 
 
 def told() -> Iterator[Any]:
