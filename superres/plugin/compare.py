@@ -196,6 +196,7 @@ class CompareWidget(Docked):
 
     def _blinked(self, on: bool) -> None:
         if on:
+            self._line.share = 0.0  # the result first
             self.swipe.setChecked(False)
             self._timer.start()
         else:
@@ -215,7 +216,8 @@ class CompareWidget(Docked):
             self._line.stop()
             return
         is_swipe = self.swipe.isChecked()
-        self._line.share = self.position.value() / _STEPS if is_swipe else 0.0
+        if is_swipe:  # a blink stays at its turn, whatever else changes meanwhile
+            self._line.share = self.position.value() / _STEPS
         left, right = self._together(self.input.layer), self._together(self.result.layer)
         self._line.start(left, [*right, *self.trust.layers], ("input", "result"), line=is_swipe)
 

@@ -192,6 +192,10 @@ def test_swipe_shows_the_input_left_and_the_result_right(compare: CompareWidget,
     np.testing.assert_array_equal(screen.see(), seen_result)
     compare._timer.timeout.emit()
     np.testing.assert_array_equal(screen.see(), seen_low)
+    compare.trust.changed.emit()  # maps that were looked for once more do not end the turn of the input
+    np.testing.assert_array_equal(screen.see(), seen_low)
+    compare._timer.timeout.emit()
+    np.testing.assert_array_equal(screen.see(), seen_result)
     viewer.dims.ndisplay = 3
     assert "3-D" in compare.note.text()
     viewer.dims.ndisplay = 2
