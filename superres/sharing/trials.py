@@ -17,7 +17,7 @@ from superres.sharing.card import FIGURES, Control, Figures, Gain, Scored, Trial
 # More digits than anybody shows, and few enough that a card stays small.
 _DIGITS = 5
 # What of the settings of an evaluation decides its figures and is no place of this machine.
-_SETTINGS = ("split", "factor", "degrade", "baselines", "planes", "crop", "seed")
+_SETTINGS = ("split", "baselines", "planes", "crop", "seed")
 
 
 def read_report(path: Path) -> Evaluation:
@@ -86,7 +86,9 @@ def _trial(evaluation: Evaluation) -> Trial:
     return Trial(
         model={key: str(told["model"].get(key, "")) for key in ("name", "sha256", "identity")},
         manifests=tuple({"name": one["name"], "sha256": one["sha256"]} for one in told["manifests"]),
-        settings={name: told["settings"].get(name) for name in _SETTINGS},
+        # Factor and degradation as they were used: said, or taken from the model.
+        settings={name: told["settings"].get(name) for name in _SETTINGS}
+        | {"factor": told["factor"], "degrade": told["degradation"] or None},
         reference=evaluation.reference,
         tuned=tuple(told["tuned"]),
         nets=tuple(told["rivals"]),

@@ -157,6 +157,8 @@ def make_report(tmp_path: Path) -> MakeReport:
             "manifests": [{"name": manifest, "path": "somewhere", "sha256": "2" * 64}],
             "tuned": {"richardson-lucy": {}},
             "rivals": {"unet": {}},
+            "factor": list(file.header.factor),
+            "degradation": [{"downsample": "binning"}],
         }
         evaluation = Evaluation(
             out / "report.html", out / "report.json", methods, "bicubic", found, {},

@@ -199,6 +199,13 @@ def test_a_fine_tuned_model_says_what_was_added_and_forgotten(
     apart = make_report(parent, "apart", manifest="other")
     with pytest.raises(InputError, match="nothing in it was scored alike"):
         describe(child, Description(before=(apart,)))
+    # Alike is what was used, whether the settings said it or it is that of the model.
+    said = {"split": "val", "planes": 8, "crop": 8, "seed": 0, "degrade": [{"downsample": "binning"}]}
+    explicit = make_report(parent, "explicit", manifest="mine", told={"settings": said})
+    assert describe(child, Description(before=(explicit, was[1]))).missing == ()
+    noisier = make_report(parent, "noisier", manifest="mine", told={"degradation": [{"downsample": "decimation"}]})
+    with pytest.raises(InputError, match="nothing in it was scored alike"):
+        describe(child, Description(before=(noisier,)))
 
 
 def test_pages_show_all_of_it(model: Path, make_report: MakeReport, tmp_path: Path) -> None:
