@@ -22,7 +22,8 @@ pytestmark = pytest.mark.realdata
 
 def test_no_image_is_in_two_splits(data_root: Path) -> None:
     """Neither within a set nor between sets that somebody may use together."""
-    others = [FOLDER / f"{name}.yaml" for name in ("stack3d", "timelapse", "noisy_only", "pair_widefield_confocal")]
+    names = ("stack3d", "timelapse", "noisy_only", "pair_widefield_confocal", "em_celegans", "fluorescence_more")
+    others = [FOLDER / f"{name}.yaml" for name in names]
     manifests = load_manifests([*MANIFESTS, *others], data_root)
     assert refuse_duplicates(*manifests) == ()
 
