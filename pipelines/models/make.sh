@@ -5,8 +5,8 @@
 #   pipelines/models/make.sh em-x4           # its runs and reports go below runs/; what is there is not made again
 #   pipelines/models/make.sh em-x4 /elsewhere
 #
-# Beside every model a plain net of the same size is trained as long, with an L1 loss alone, as pipelines/README.md has
-# it; the card shows both.
+# Beside every model a plain net of the same size is trained as long (for fluo-restore as long as on the real pairs), with
+# an L1 loss alone, as pipelines/README.md has it; the card shows both.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -44,7 +44,7 @@ fluo-x2)
   purpose='Fluorescence and confocal images of cells with pixels 2 times larger along Y and X and little light' ;;
 fluo-restore)
   sets=(--manifest data_manifests/pairs_snr.yaml)
-  words=("${light[@]}") steps=6500
+  words=("${light[@]}") steps=1500
   plain+=(--set start_from=null --set layer_rates=null)
   baselines='baselines=[nearest,nlm,gaussian,richardson-lucy]'
   purpose='Fluorescence images of cells recorded with little light: the noise goes, the pixels stay' ;;
