@@ -115,9 +115,20 @@ def computes_faster_rounded(device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """Return bfloat16 autocast where the hardware has it, else a context that does nothing."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=computes_faster_rounded(device))
+def autocast(device: torch.device, *, trains_dimensions: int = 0) -> torch.autocast:
+    """Return bfloat16 autocast where the hardware has it, else a context that does nothing.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the net runs.
+    trains_dimensions : int
+        Dimensions of the net's convolutions where gradients are taken through it. Those of three dimensions on a CPU
+        are taken in float32: oneDNN's gradient of the weights in bfloat16 reads memory that nobody wrote where an image
+        is two planes deep (torch 2.13; up to 1e38, or NaN), as patches are in the depth of a net.
+    """
+    is_sound = device.type != "cpu" or trains_dimensions < 3
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=is_sound and computes_faster_rounded(device))
 
 
 def full_precision(device: torch.device) -> torch.autocast:

@@ -125,7 +125,7 @@ def _relative_loss(
 ) -> float:
     config = material.config
     low, high = material.pairs(step, config.patch.batch)
-    with autocast(material.device):
+    with autocast(material.device, trains_dimensions=net.architecture.dimensions):
         pred = net(low)
     epsilon = config.loss.charbonnier_epsilon
     with torch.no_grad(), autocast(material.device):

@@ -250,7 +250,7 @@ class Training:
             high = state.net.follow(high, low)
         if self.architecture.dropblock > 0:  # what is dropped depends on the step, not on what was drawn before
             torch.manual_seed(seed_of(self.config.seed, "dropblock", state.step))
-        with autocast(self.device):
+        with autocast(self.device, trains_dimensions=self.architecture.dimensions):
             # The last of each group of steps, so that logged steps are among them. Beside a critic at each: there the
             # generator's turns may all fall between.
             due = state.head and (phase.trains == "both" or state.step % _INTERVAL_EVERY == _INTERVAL_EVERY - 1)

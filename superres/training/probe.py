@@ -84,7 +84,7 @@ def _measured(config: TrainConfig, sources: list[Source], device: torch.device, 
 def _step(state: State, material: Material, number: int) -> None:
     """Do one step as in training, the interval head with every second one."""
     low, high = material.pairs(number, material.config.patch.batch)
-    with autocast(material.device):
+    with autocast(material.device, trains_dimensions=state.net.architecture.dimensions):
         pred, *half_widths = state.net.with_interval(low) if state.head and number % 2 else (state.net(low),)
     loss = losses.charbonnier(pred, high, material.config.loss.charbonnier_epsilon)
     interval = losses.interval(high, pred, half_widths[0], half_widths[1]) if half_widths else None
@@ -107,7 +107,8 @@ def _bytes_kept(state: State, material: Material) -> float:
         return tensor
 
     low, high = material.pairs(0, 1)
-    with torch.autograd.graph.saved_tensors_hooks(pack, unpack), autocast(material.device):
+    rounding = autocast(material.device, trains_dimensions=state.net.architecture.dimensions)
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack), rounding:
         loss = losses.charbonnier(state.net(low), high, material.config.loss.charbonnier_epsilon)
     del loss
     return float(sum(kept.values()))

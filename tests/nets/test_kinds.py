@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from superres.errors import ModelFileError
 from superres.nets import Architecture, UNet
+from superres.nets.device import autocast
 from superres.nets.resample import bicubic, block_mean, pixel_shuffle
 
 DEEP = (2, 3, 2)
@@ -145,6 +147,24 @@ def test_shift_of_a_volume_along_z_by_the_stride_is_exact() -> None:
         part = part.narrow(2 + other, start, length)
     assert whole.std() > 0
     assert torch.equal(whole, part)
+
+
+def gradients(net: UNet, low: Tensor, context: AbstractContextManager[Any]) -> Tensor:
+    net.zero_grad()
+    with context:
+        pred = net(low)
+    pred.float().square().mean().backward()  # type: ignore[no-untyped-call]
+    return torch.cat([one.grad.flatten() for one in net.parameters() if one.grad is not None])
+
+
+@pytest.mark.parametrize("planes", [2, 4, 8])
+def test_gradients_in_three_dimensions_are_whole(planes: int) -> None:
+    """As training takes them; where the hardware rounds, those of two planes would be of memory that nobody wrote."""
+    net, low = random_net(thin((2, 2, 2), dimensions=3)), torch.rand(2, 1, planes, 8, 8)
+    wanted = gradients(net, low, nullcontext())
+    for _ in range(3):
+        found = gradients(net, low, autocast(torch.device("cpu"), trains_dimensions=3))
+        assert float((found - wanted).norm() / wanted.norm()) < 1e-5
 
 
 def test_factor_along_z_needs_three_dimensions() -> None:
